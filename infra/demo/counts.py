@@ -25,6 +25,7 @@ READERS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("reward", "reward.ratings"),
         ("drift", "drift.feedback"),
         ("registry", "registry.judge"),
+        ("retrain", "retrain.praised"),
     ),
     "preference.proposed.v1": (("reward", "reward.pairs"),),
     "preference.mined.v1": (("retrain", "retrain.pairs"),),

@@ -15,9 +15,11 @@ from services.retrain.domain.policies import Policy
 from services.retrain.domain.recipes import Recipe
 from services.retrain.domain.report import Report, document
 from services.retrain.domain.runs import Alarm, GateCheck, Run, RunStep, Tried
+from services.retrain.domain.selection import calls_a_tool
 from services.retrain.domain.snapshots import Persona, Snapshot
 from services.retrain.ports import Contest
 from shared.contracts.estimates import encode_estimate
+from shared.contracts.messages import write_message
 from shared.contracts.pairs import decode_pair, encode_pair
 from shared.contracts.people import decode_interests, encode_composition, encode_interests
 from shared.gen.trimtab.evaluation.v1 import evaluation_pb2
@@ -27,11 +29,15 @@ from shared.gen.trimtab.retrain.v1 import retrain_pb2 as pb
 from shared.language.errors import InvalidArgument
 from shared.language.examples import Example
 from shared.language.identifiers import parse_name, stable_id
+from shared.language.messages import text_message
 from shared.language.pairs import Pair
 from shared.language.policies import PolicyKey, check_policy_id
 from shared.language.topics import RETRAIN_COMPLETED
 from shared.log.events import Event
 from shared.telemetry.spans import trace_headers
+
+# Whose word it is: not a model's.
+_SAID_BY_USERS = (events_pb2.FEEDBACK_SOURCE_FOLLOW_UP, events_pb2.FEEDBACK_SOURCE_EXPLICIT)
 
 
 def decode_mined(pair: events_pb2.PreferencePair) -> Pair:
@@ -49,6 +55,35 @@ def decode_mined(pair: events_pb2.PreferencePair) -> Pair:
             raise InvalidArgument(f"the pair has no {field}", reason="INCOMPLETE_PAIR", field=field)
     policy = check_policy_id(pair.policy)
     return replace(decode_pair(pair), policy=policy, evidence=())
+
+
+def decode_praise(mined: events_pb2.FeedbackMined) -> tuple[Pair | None, str]:
+    """(the praised answer, as a pair without a rejected one; why there is none). Raises InvalidArgument for
+    praise without id, tenant, user or time, or with a policy that cannot be one's id."""
+    if mined.abstained or mined.kind != events_pb2.FOLLOW_UP_KIND_POSITIVE:
+        return None, "NO_PRAISE"
+    if mined.source not in _SAID_BY_USERS:
+        return None, "NOT_SAID"
+    pair = events_pb2.PreferencePair(
+        pair_id=mined.feedback_id,
+        tenant=mined.tenant,
+        user_id=mined.user_id,
+        conversation_id=mined.conversation_id,
+        prompt=mined.context,
+        chosen=mined.answer,
+        confidence=mined.satisfaction,
+        model_version=mined.model_version,
+        create_time=mined.create_time if mined.HasField("create_time") else None,
+        policy=mined.policy,
+        groups=mined.groups,
+    )
+    if not (pair.prompt and mined.HasField("answer")):
+        return None, "NO_REQUEST"
+    write_message(text_message("assistant", ""), pair.rejected)
+    praised = decode_mined(pair)
+    if not praised.chosen.text.strip() or calls_a_tool(praised.chosen):
+        return None, "NO_ANSWER_IN_WORDS"
+    return (None, "HELD_OUT_USER") if praised.is_held_out else (praised, "")
 
 
 def decode_persona(persona: events_pb2.Persona, told: datetime) -> Persona:
@@ -177,6 +212,8 @@ def encode_snapshot(snapshot: Snapshot) -> pb.Snapshot:
         users_by_source=snapshot.users_by_source,
         replayed_pairs=snapshot.replayed_pairs,
         smallest_user_share=snapshot.smallest_user_share,
+        praised_answers=snapshot.praised_answers,
+        praising_users=snapshot.praising_users,
     )
 
 

@@ -33,7 +33,14 @@ from services.retrain.grpc_api import RetrainServicer
 from services.retrain.jobs import SCHEDULE, VOLUME, alarm_worker, on_schedule, on_volume, walk_runs
 from services.retrain.ports import PolicyTrainer
 from services.retrain.settings import RetrainSettings
-from services.retrain.stages import ALARM_JOB, GROUPS, alarm_stage, pair_stage, persona_stage
+from services.retrain.stages import (
+    ALARM_JOB,
+    GROUPS,
+    alarm_stage,
+    pair_stage,
+    persona_stage,
+    praise_stage,
+)
 from shared.calls.client import calling_of, channel
 from shared.configuration.settings import CommonSettings, load, stop
 from shared.gen.trimtab.retrain.v1 import retrain_pb2_grpc as pb_grpc
@@ -109,6 +116,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
         ],
         background=[
             ("pairs", pair_stage(database, log, SqlSession).run),
+            ("praised", praise_stage(database, log, SqlSession).run),
             ("personas", persona_stage(database, log, SqlSession).run),
             ("alarms", alarm_stage(database, log).run),
             (ALARM_JOB, alarm_worker(database, app, SqlSession).run),

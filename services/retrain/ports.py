@@ -76,6 +76,15 @@ class Session(Protocol):
     def pairs(self, key: PolicyKey, most: int) -> list[Pair]:
         """The policy's newest pairs by their time, newest first; never those of another."""
 
+    def add_praised(self, praised: Pair) -> bool:
+        """Of a praised answer (domain/praise.py). False if it is already there."""
+
+    def drop_praised(self, tenant: str, feedback_ids: Collection[str]) -> None:
+        """What was praised by these no longer is."""
+
+    def praised(self, key: PolicyKey, most: int) -> list[Pair]:
+        """The policy's newest praised answers, newest first."""
+
     def pairs_of(self, tenant: str, conversation_id: str) -> list[Pair]:
         """Of all the tenant's policies, in the order in which they arrived."""
 

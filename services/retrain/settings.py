@@ -77,6 +77,9 @@ class RetrainSettings(ServiceSettings):
     # How much of max_pairs is for pairs of before the last snapshot that passed, where newer ones fill it.
     replay_share: float = Field(default=0.2, ge=0, le=1)
 
+    # How many answers that users praised a training keeps (domain/praise.py); 0: none.
+    praised_answers: int = Field(default=0, ge=0)
+
     # Training: see domain/training.py.
     train_control: bool = True
     # Whether the champion is measured, too, with what users ask for in its prompt.
@@ -176,6 +179,7 @@ class RetrainSettings(ServiceSettings):
             user_share=self.max_user_share,
             source_shares=shares_of(self.max_source_shares),
             replay_share=self.replay_share,
+            praised_answers=self.praised_answers,
             likeness=Likeness(
                 self.duplicate_jaccard, self.duplicate_jaccard_others, self.held_out_jaccard
             ),

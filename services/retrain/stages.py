@@ -1,22 +1,33 @@
-"""Kafka -> pairs, personas, triggers."""
+"""Kafka -> pairs, praised answers, personas, triggers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
 
-from services.retrain.codec import decode_alarm, decode_mined, decode_persona
+from services.retrain.codec import decode_alarm, decode_mined, decode_persona, decode_praise
 from services.retrain.domain.runs import is_trigger
 from services.retrain.ports import Session
 from shared.gen.trimtab.events.v1 import events_pb2
-from shared.language.topics import DRIFT_DETECTED, PERSONA_UPDATED, PREFERENCE_MINED
+from shared.language.topics import (
+    DRIFT_DETECTED,
+    FEEDBACK_MINED,
+    PERSONA_UPDATED,
+    PREFERENCE_MINED,
+)
 from shared.log.events import EventLog, Record
 from shared.state.database import Database, Transaction
 from shared.state.jobs import enqueue
 from shared.state.stage import SqlStage
 
 PAIRS, PERSONAS, ALARMS = "retrain.pairs", "retrain.personas", "retrain.alarms"
-GROUPS = {PAIRS: [PREFERENCE_MINED], PERSONAS: [PERSONA_UPDATED], ALARMS: [DRIFT_DETECTED]}
+PRAISED = "retrain.praised"
+GROUPS = {
+    PAIRS: [PREFERENCE_MINED],
+    PRAISED: [FEEDBACK_MINED],
+    PERSONAS: [PERSONA_UPDATED],
+    ALARMS: [DRIFT_DETECTED],
+}
 ALARM_JOB, WAITING = "retrain.alarm", "REGISTRY"
 SessionOf = Callable[[Transaction], Session]
 
@@ -30,6 +41,25 @@ def pair_stage(database: Database, log: EventLog, session_of: SessionOf) -> SqlS
             transaction.count(PAIRS, "dropped", "KNOWN_PAIR")
 
     return SqlStage(PAIRS, database, log, GROUPS[PAIRS], handle)
+
+
+def praise_stage(database: Database, log: EventLog, session_of: SessionOf) -> SqlStage:
+    """A rating that takes back an earlier one takes its praise back, too."""
+
+    def handle(record: Record, transaction: Transaction) -> None:
+        mined = events_pb2.FeedbackMined.FromString(record.event.value)
+        session = session_of(transaction)
+        if mined.replaces:
+            session.drop_praised(mined.tenant, mined.replaces)
+        praised, why = decode_praise(mined)
+        if praised is None:
+            transaction.count(PRAISED, "abstained", why)
+        elif session.add_praised(praised):
+            transaction.count(PRAISED, "made")
+        else:
+            transaction.count(PRAISED, "dropped", "KNOWN_PRAISE")
+
+    return SqlStage(PRAISED, database, log, GROUPS[PRAISED], handle)
 
 
 def persona_stage(database: Database, log: EventLog, session_of: SessionOf) -> SqlStage:

@@ -82,6 +82,7 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
     encoder = ChatEncoder(load_tokenizer(base), plan.prompt_tokens, plan.answer_tokens)
     snapshot = read_pairs(job["snapshot"], "train")
     pairs = encoder.encode_all(snapshot, plan.persona_share, plan.seed)
+    praised = [encoder.encode_praised(one) for one in read_pairs(job["snapshot"], "praised")]
     shape = LoraShape(plan.rank, plan.alpha, plan.layers)
     model = load_model(base)
     # Beside the folders of the run's objectives, which begin from the same base model.
@@ -101,7 +102,7 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
             show(folder, step, plan)
 
     try:
-        steps = Trainer(policy, pairs, plan, folder, ranks).run(report)
+        steps = Trainer(policy, pairs, plan, folder, ranks, praised).run(report)
     except (Unsuitable, Diverged) as why:
         if ranks.leads:
             write(folder / STOPPED, {"reason": why.reason, "message": why.message})

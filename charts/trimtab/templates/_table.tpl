@@ -93,6 +93,7 @@ retrain:
   calledBy: [interaction, registry, dashboard]
   groups:
     retrain.pairs: [preference.mined.v1]
+    retrain.praised: [feedback.mined.v1]
     retrain.personas: [persona.updated.v1]
     retrain.alarms: [drift.detected.v1]
     retrain.erasures: [user.erasure_requested.v1]

@@ -282,6 +282,9 @@ def _snapshot(session: Session, snapshot: Json) -> None:
     )
     if int(snapshot["replayed_pairs"]):
         session.line(f"replayed: {snapshot['replayed_pairs']} pairs of before the last snapshot")
+    if int(snapshot["praised_answers"]):
+        praised, users = snapshot["praised_answers"], snapshot["praising_users"]
+        session.line(f"to be kept: {praised} answers that {users} users praised")
     _parts(session, "by source", snapshot["pairs_by_source"], snapshot["users_by_source"])
     _parts(session, "by group", snapshot["pairs_by_group"], snapshot["users_by_group"])
     _counts(session, "left out", snapshot["left_out"])

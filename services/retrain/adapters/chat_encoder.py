@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from services.retrain.adapters.encoded import EncodedPair
+from services.retrain.adapters.encoded import EncodedPair, Group
 from services.retrain.domain.training import (
     ALIKE,
     ANSWER_CUT,
@@ -73,6 +73,13 @@ class ChatEncoder:
             self.end,
             group,
         )
+
+    def encode_praised(self, praised: Pair) -> Group:
+        """An answer to keep, always told its user's persona where there is one."""
+        asked = with_persona(praised.prompt, praised.persona)
+        prompt = self._tokens.prompt(asked, self._prompt_tokens)
+        answer = self._tokens.answer(praised.chosen.text, self._answer_tokens)
+        return Group(prompt.ids, (answer.ids,))
 
     def _told(self, pair: Pair, persona: str, told: Telling) -> tuple[int, ...]:
         prompt = told(with_persona(pair.prompt, persona), pair.feedback_text)

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.retrain.adapters.snapshots import ParquetSnapshots
-from services.retrain.adapters.tables import PAIRS, PERSONAS
+from services.retrain.adapters.tables import PAIRS, PERSONAS, PRAISED
 from services.retrain.app.retrain import Retrain
 from services.retrain.domain.snapshots import row_of
 from shared.gen.trimtab.events.v1 import events_pb2
@@ -35,7 +35,7 @@ class RetrainRemover:
     def survey(self, erasure: Erasure) -> Survey:
         found = self._snapshots.rows_of(_theirs(erasure))
         rows = sum(sum(counts.values()) for counts in found.values())
-        taught = {digest for digest, counts in found.items() if counts["train"]}
+        taught = {digest for digest, of in found.items() if of["train"] or of.get("praised")}
         with self._app.store.read() as session:
             runs = session.runs_of(taught)
         versions = {
@@ -51,9 +51,13 @@ class RetrainRemover:
         places = sorted({place for place, _ in _pairs(connection, erasure)})
         for some in batches(places):
             connection.execute(PAIRS.delete().where(PAIRS.c.place.in_(some)))
+        praised = 0
+        for part in parts(erasure):
+            theirs = PRAISED.delete().where(of_user_or_conversation(PRAISED)(part))
+            praised += int(connection.execute(theirs).rowcount)
         user = f"{erasure.tenant}/{erasure.user_id}"
         personas = connection.execute(PERSONAS.delete().where(PERSONAS.c.user == user))
-        return {"pairs": len(places), "personas": int(personas.rowcount)}
+        return {"pairs": len(places), "praised": praised, "personas": int(personas.rowcount)}
 
     def remove_files(self, erasure: Erasure) -> None:
         found = self._snapshots.rows_of(_theirs(erasure))
@@ -72,6 +76,7 @@ class RetrainRemover:
         with self._database.read() as connection:
             for _, pair in _pairs(connection, erasure):
                 yield "training_pair", pair
+            yield from _praised(connection, erasure)
             user = f"{tenant}/{user_id}"
             for row in connection.execute(sa.select(PERSONAS).where(PERSONAS.c.user == user)):
                 yield "training_persona", {"text": row.text, "version": row.version}
@@ -99,3 +104,10 @@ def _pairs(
         query = sa.select(PAIRS.c.place, PAIRS.c.body).where(of_user_or_conversation(PAIRS)(part))
         for row in connection.execute(query).all():
             yield row.place, events_pb2.PreferencePair.FromString(row.body)
+
+
+def _praised(connection: sa.Connection, erasure: Erasure) -> Iterator[Held]:
+    for part in parts(erasure):
+        query = sa.select(PRAISED.c.body).where(of_user_or_conversation(PRAISED)(part))
+        for row in connection.execute(query).all():
+            yield "praised_answer", events_pb2.PreferencePair.FromString(row.body)

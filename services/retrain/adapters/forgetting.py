@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.retrain.adapters.snapshots import ParquetSnapshots
-from services.retrain.adapters.tables import PAIRS, PERSONAS
+from services.retrain.adapters.tables import PAIRS, PERSONAS, PRAISED
 from shared.language.retention import EVERYBODY, RetentionPolicy
 from shared.privacy.retention import STAGE, AgedRows
 from shared.state.database import Database
@@ -18,6 +18,7 @@ PLACE = "snapshots"
 
 ROWS = (
     AgedRows("pairs", PAIRS, PAIRS.c.create_time, by_tenant=True),
+    AgedRows("praised", PRAISED, PRAISED.c.create_time, by_tenant=True),
     AgedRows("personas", PERSONAS, PERSONAS.c.update_time, by_tenant=True),
 )
 

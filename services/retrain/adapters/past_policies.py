@@ -34,7 +34,10 @@ class PastPolicies:
     known: tuple[Known | None, ...] = ()
 
     def of(self, group: Group, references: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], ...]:
-        """Of each answer, its log-probabilities under each champion, where the references are."""
+        """Of each answer, its log-probabilities under each champion, where the references are. None of a group
+        that they were not asked about: answers that are only kept are compared with the reference alone."""
+        if any(one is not None and group not in one for one in self.known):
+            return tuple(() for _ in references)
         found = [references if one is None else one[group] for one in self.known]
         return tuple(
             tuple(one[place].to(reference.device) for one in found)

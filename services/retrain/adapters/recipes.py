@@ -8,6 +8,7 @@ what = "..."
 sources = ["user_guided_rewrite"]
 least_confidence = 0.5
 replay_share = 0.2
+praised_answers = 32
 
 [training]
 objective = "dpo"
@@ -50,6 +51,7 @@ class _Selection(_Table):
     sources: Annotated[tuple[str, ...], Field(strict=False)] = ()
     least_confidence: _Share = 0.0
     replay_share: _Share | None = None
+    praised_answers: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
 
     @field_validator("sources")
     @classmethod
@@ -93,6 +95,8 @@ class _Training(_Table):
     newest_weight: _Share = 0.0
     group_sharpness: Annotated[float, Field(ge=0, le=1000)] = 0.0
     least_group_pairs: _Count = 1
+    keep_answers: _Count = 1
+    keep_weight: _Weight = 0.0
 
     @field_validator("objective")
     @classmethod
@@ -183,6 +187,7 @@ def read_recipe(path: Path) -> Recipe:
         sources=file.selection.sources,
         least_confidence=file.selection.least_confidence,
         replay_share=file.selection.replay_share,
+        praised_answers=file.selection.praised_answers,
         plan=file.training.model_dump(exclude_unset=True),
         thresholds=file.gate.model_dump(exclude_unset=True),
     )

@@ -29,7 +29,7 @@ _FIELDS = [
 ]
 SCHEMA = pa.schema(_FIELDS)
 DATASHEET = "datasheet.json"
-PARTS = ("train", "held_out")
+PARTS = ("train", "held_out", "praised")
 
 
 class ParquetSnapshots:
@@ -47,7 +47,7 @@ class ParquetSnapshots:
         if files.exists(f"{folder}/{DATASHEET}"):
             return snapshot
         files.makedirs(folder, exist_ok=True)
-        for name, pairs in (("train", selection.train), ("held_out", selection.held_out)):
+        for name, pairs in selection.parts.items():
             _write(files, f"{folder}/{name}.parquet", pairs)
         _write_sheet(files, folder, {**asdict(snapshot), "newest": _newest(selection)})
         return snapshot
@@ -73,7 +73,8 @@ class ParquetSnapshots:
         for digest in self.digests():
             if digests is not None and digest not in digests:
                 continue
-            counts = {part: _count(f"{self._root}/{digest}", part, wanted) for part in PARTS}
+            place = self.place_of(digest)
+            counts = {part: _count(place, part, wanted) for part in _parts(*_files(place))}
             if any(counts.values()):
                 found[digest] = counts
         return found
@@ -82,23 +83,23 @@ class ParquetSnapshots:
         """Removes rows. The snapshot keeps its digest as its name, though that was of the former content;
         the datasheet says how many rows were removed."""
         files, folder = _files(self.place_of(digest))
-        removed = {}
-        for part in PARTS:
+        removed = dict.fromkeys(PARTS, 0)
+        for part in _parts(files, folder):
             pairs = read_pairs(self.place_of(digest), part)
             kept = [p for p in pairs if not unwanted(p.tenant, p.user_id, p.conversation_id)]
             removed[part] = len(pairs) - len(kept)
             if removed[part]:
                 _write(files, f"{folder}/.{part}.parquet", kept)
                 files.mv(f"{folder}/.{part}.parquet", f"{folder}/{part}.parquet")
-        former = self.sheet(digest).get("redacted", dict.fromkeys(PARTS, 0))
-        self.note(digest, redacted={part: former[part] + removed[part] for part in PARTS})
+        former = self.sheet(digest).get("redacted", {})
+        self.note(digest, redacted={part: former.get(part, 0) + n for part, n in removed.items()})
 
     def pairs_of(
         self, wanted: Callable[[str, str, str], bool], digests: Collection[str] | None = None
     ) -> Iterator[tuple[str, str, Pair]]:
         """(digest, part, pair) of these snapshots, or of all."""
         for digest in self.rows_of(wanted, digests):
-            for part in PARTS:
+            for part in _parts(*_files(self.place_of(digest))):
                 for pair in read_pairs(self.place_of(digest), part):
                     if wanted(pair.tenant, pair.user_id, pair.conversation_id):
                         yield digest, part, pair
@@ -116,7 +117,8 @@ class ParquetSnapshots:
     def tenants(self, digest: str) -> set[str]:
         """Whose pairs it has."""
         place = self.place_of(digest)
-        return {tenant for part in PARTS for tenant in _column(place, part, "tenant")}
+        parts = _parts(*_files(place))
+        return {tenant for part in parts for tenant in _column(place, part, "tenant")}
 
     def written(self, digest: str) -> datetime:
         """When its datasheet was written last."""
@@ -137,10 +139,18 @@ class ParquetSnapshots:
 
 
 def read_pairs(place: str, part: str) -> list[Pair]:
-    """`part` is "train" or "held_out"; in the snapshot's order."""
+    """`part` is one of PARTS; in the snapshot's order. The praised answers may be none."""
     files, folder = _files(place)
+    if part not in _parts(files, folder):
+        return []
     with files.open(f"{folder}/{part}.parquet", "rb") as source:
         return [_pair(row) for row in pq.read_table(source).to_pylist()]
+
+
+def _parts(files: Any, folder: str) -> tuple[str, ...]:
+    """Those of the snapshot: the last one only where something was praised."""
+    *always, praised = PARTS
+    return PARTS if files.exists(f"{folder}/{praised}.parquet") else tuple(always)
 
 
 def _column(place: str, part: str, name: str) -> list[str]:

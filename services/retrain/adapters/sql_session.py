@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from services.retrain.adapters.tables import GATE_ATTEMPTS, PAIRS, PERSONAS, RUNS
+from services.retrain.adapters.tables import GATE_ATTEMPTS, PAIRS, PERSONAS, PRAISED, RUNS
 from services.retrain.codec import encode_completed, encode_run
 from services.retrain.domain.queue import Served
 from services.retrain.domain.runs import ENDED, Run, State
@@ -137,6 +137,28 @@ class SqlSession:
     def pairs(self, key: PolicyKey, most: int) -> list[Pair]:
         newest = (PAIRS.c.create_time.desc(), PAIRS.c.pair_id.desc())
         query = sa.select(PAIRS.c.body).where(_of(PAIRS, key)).order_by(*newest).limit(most)
+        return [_pair(row.body) for row in self._connection.execute(query)]
+
+    def add_praised(self, praised: Pair) -> bool:
+        insert = self._transaction.insert(PRAISED).values(
+            tenant=praised.tenant,
+            feedback_id=praised.pair_id,
+            policy=praised.policy or ASSISTANT,
+            user_id=praised.user_id,
+            conversation_id=praised.conversation_id,
+            create_time=praised.time.timestamp(),
+            body=encode_pair(praised).SerializeToString(),
+        )
+        return bool(self._connection.execute(insert.on_conflict_do_nothing()).rowcount)
+
+    def drop_praised(self, tenant: str, feedback_ids: Collection[str]) -> None:
+        for some in batches(sorted(feedback_ids)):
+            theirs = (PRAISED.c.tenant == tenant) & PRAISED.c.feedback_id.in_(some)
+            self._connection.execute(PRAISED.delete().where(theirs))
+
+    def praised(self, key: PolicyKey, most: int) -> list[Pair]:
+        newest = (PRAISED.c.create_time.desc(), PRAISED.c.feedback_id.desc())
+        query = sa.select(PRAISED.c.body).where(_of(PRAISED, key)).order_by(*newest).limit(most)
         return [_pair(row.body) for row in self._connection.execute(query)]
 
     def pairs_of(self, tenant: str, conversation_id: str) -> list[Pair]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from services.retrain.adapters.encoded import EncodedPair
+from services.retrain.adapters.objectives.kept import lost
 from services.retrain.adapters.objectives.rows import Row, Scored, margins
 from services.retrain.adapters.objectives.sft import nll
 from services.retrain.adapters.objectives.table import Objective
@@ -68,6 +69,19 @@ class StepGradient:
         if self.objective.is_whole_batch:
             return self._in_two_passes(kept, count)
         return [self._in_one_pass(row, count) for row in kept.values()]
+
+    def keep(self, praised: Mapping[int, Prepared], count: int) -> list[float]:
+        """What is lost of praised answers: those of this process, of the step's `count`. Returns by how much
+        more likely each is than under the reference, in nats per token."""
+        return [self._kept(one, count) for one in praised.values()]
+
+    def _kept(self, prepared: Prepared, count: int) -> float:
+        (now,) = self.policy.log_probabilities(prepared)
+        (reference,) = prepared.references
+        scored = Scored(now, reference)
+        loss = self.plan.keep_weight * lost(scored)
+        (loss / count).backward()  # type: ignore[no-untyped-call]
+        return scored.mean.item() - float(reference.mean())
 
     def _in_one_pass(self, kept: KeptRow, count: int) -> tuple[float, Row]:
         row = kept.scored(self.policy)

@@ -1,4 +1,4 @@
-"""Retrain's SQL state: runs, pairs, personas, attempts at the gate."""
+"""Retrain's SQL state: runs, pairs, praised answers, personas, attempts at the gate."""
 
 from __future__ import annotations
 
@@ -51,6 +51,22 @@ PAIRS = sa.Table(
     sa.Index("pairs_of_conversation", "tenant", "conversation_id"),
     sa.Index("pairs_to_train_on", "tenant", "policy", "is_held_out", "place"),
     sqlite_autoincrement=True,
+)
+# Answers that users praised.
+PRAISED = sa.Table(
+    "praised",
+    METADATA,
+    sa.Column("tenant", sa.String, primary_key=True),
+    sa.Column("feedback_id", sa.String, primary_key=True),
+    sa.Column("policy", sa.String, nullable=False),
+    sa.Column("user_id", sa.String, nullable=False),
+    sa.Column("conversation_id", sa.String, nullable=False),
+    sa.Column("create_time", sa.Float, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Index("praised_by_age", "tenant", "create_time"),
+    sa.Index("praised_of_policy", "tenant", "policy", "create_time", "feedback_id"),
+    sa.Index("praised_of_user", "tenant", "user_id"),
+    sa.Index("praised_of_conversation", "tenant", "conversation_id"),
 )
 PERSONAS = sa.Table(
     "personas",

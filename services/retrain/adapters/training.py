@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from services.retrain.adapters.encoded import EncodedPair
+from services.retrain.adapters.encoded import EncodedPair, Group
 from services.retrain.adapters.objectives.maxmin import told_apart
 from services.retrain.adapters.objectives.rows import Row
 from services.retrain.adapters.objectives.table import OBJECTIVES
-from services.retrain.adapters.policy import LoraPolicy
+from services.retrain.adapters.policy import LoraPolicy, Prepared
 from services.retrain.adapters.ranks import ALONE, Ranks
 from services.retrain.adapters.step_gradient import KeptRow, StepGradient, figures_of
 from services.retrain.domain.training import Diverged, TrainingPlan, TrainingStep, Unsuitable
@@ -36,6 +36,8 @@ CHECKPOINT = "checkpoint.pt"
 # margin of 1.5 where DPO stops, with a beta of 0.1, a pair's answers are 15 nats apart, all tokens together. An
 # answer that is learnt by heart gains what it cost the reference: a few nats, for text.
 KL_LIMIT = 10.0
+# Of what is added up in a step, that which is not of groups of people.
+_FIXED = 11
 
 
 Report = Callable[[TrainingStep], None]
@@ -52,8 +54,10 @@ class Trainer:
         plan: TrainingPlan,
         folder: Path,
         ranks: Ranks = ALONE,
+        praised: Sequence[Group] = (),
     ) -> None:
         self._policy, self._plan, self._folder, self._ranks = policy, plan, folder, ranks
+        self._praised, self._prepared = praised, dict[int, Prepared]()
         self._objective = OBJECTIVES[plan.objective]
         by_groups = self._objective.by_groups
         self._pairs = told_apart(pairs, plan.least_group_pairs) if by_groups else pairs
@@ -96,14 +100,15 @@ class Trainer:
         self._optimizer.zero_grad()
         places = self._ranks.share_of(range(len(batch)))
         rows = self._gradient.of({place: self.row(batch[place]) for place in places}, len(batch))
-        totals = np.zeros(9 + 2 * len(self._groups))
+        totals = np.zeros(_FIXED + 2 * len(self._groups))
         for loss, row in rows:
             marked, figures = (
                 self._objective.marked(row, self._plan),
                 figures_of(row, self._plan.beta),
             )
             of_groups = self._of_groups(row, figures[0])
-            totals += np.array([loss, *figures, *marked, *_distance(row), *of_groups])
+            totals += np.array([loss, *figures, *marked, *_distance(row), 0.0, 0.0, *of_groups])
+        totals[9:_FIXED] = self._keep(number)
         totals = self._ranks.add_up(self._policy.parameters, totals)
         norm = torch.nn.utils.clip_grad_norm_(self._policy.parameters, self._plan.clip_norm)
         mean, apart = totals / len(batch), totals[7] / totals[8]
@@ -123,8 +128,26 @@ class Trainer:
             chosen_change=float(mean[4]),
             gradient_norm=float(norm),
             marked=_share(totals[5], totals[6]),
-            group_margins=self._group_margins(totals[9:]),
+            kept_change=_share(totals[9], totals[10]),
+            group_margins=self._group_margins(totals[_FIXED:]),
         )
+
+    def _keep(self, number: int) -> tuple[float, int]:
+        """Adds the gradient of the step's praised answers. Returns the sum of their changes in nats per token,
+        and how many of them are this process's."""
+        if not self._praised or not self._plan.keep_weight:
+            return 0.0, 0
+        step = batch_of(number, len(self._praised), self._plan.keep_answers, self._plan.seed)
+        own = {
+            place: self._of_praise(step[place]) for place in self._ranks.share_of(range(len(step)))
+        }
+        changes = self._gradient.keep(own, len(step))
+        return sum(changes), len(changes)
+
+    def _of_praise(self, index: int) -> Prepared:
+        if index not in self._prepared:
+            self._prepared[index] = self._policy.prepare(self._praised[index])
+        return self._prepared[index]
 
     def _of_groups(self, row: Row, margin: float) -> list[float]:
         """Of each group, the margin and 1 if the row is of it, else zeros."""

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from services.retrain.app.queue import placed
 from services.retrain.domain.datasheet import describe
 from services.retrain.domain.policies import Policy
+from services.retrain.domain.praise import to_keep
 from services.retrain.domain.recipes import RecipeOf, no_recipes
 from services.retrain.domain.rules import Reading, Rules, whole_answers
 from services.retrain.domain.runs import (
@@ -211,9 +212,11 @@ def selected(
 ) -> Selection:
     """What a snapshot of the policy would contain if it were made now."""
     pairs = session.pairs(key, rules.pairs_looked_at)
-    personas = session.personas({pair.user for pair in pairs})
+    praised = session.praised(key, rules.pairs_looked_at) if rules.caps.praised_answers else []
+    personas = session.personas({pair.user for pair in (*pairs, *praised)})
     until = learnt_until(session.runs(key.tenant, None, RUNS_LOOKED_AT, key.policy))
-    return select(pairs, personas, rules.caps, reading(rules), until)
+    selection = select(pairs, personas, rules.caps, reading(rules), until)
+    return replace(selection, praised=to_keep(praised, pairs, personas, rules.caps))
 
 
 def _more_pairs(session: Session, key: PolicyKey, enough: int) -> int | None:

@@ -10,8 +10,8 @@ from services.retrain.domain.snapshots import Selection, Snapshot, digest_of, so
 
 def describe(selection: Selection, uri: str) -> Snapshot:
     """The datasheet: how many pairs of which sources and groups and of how many users, the shares of the users
-    with the most and the fewest, how many pairs are replayed, and how many were left out for which reasons.
-    It names no user."""
+    with the most and the fewest, how many pairs are replayed, how many were left out for which reasons, and
+    how many praised answers are kept. It names no user."""
     users = Counter(pair.user for pair in selection.train)
     groups = Counter(group for pair in selection.train for group in pair.groups)
     in_groups = {(group, pair.user) for pair in selection.train for group in pair.groups}
@@ -33,6 +33,8 @@ def describe(selection: Selection, uri: str) -> Snapshot:
         users_by_source=_users_of(in_sources),
         replayed_pairs=selection.replayed,
         smallest_user_share=min(users.values(), default=0) / count,
+        praised_answers=len(selection.praised),
+        praising_users=len({one.user for one in selection.praised}),
     )
 
 

@@ -14,7 +14,8 @@ from shared.language.errors import InvalidArgument
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """`plan` and `thresholds` are fields of TrainingPlan and Thresholds. What it does not set follows the
-    policy and the deployment. `sources`: empty for all; `replay_share`: None where it is not set."""
+    policy and the deployment. `sources`: empty for all; `replay_share`, `praised_answers`: None where they are
+    not set."""
 
     name: str
     version: int
@@ -22,6 +23,7 @@ class Recipe:
     sources: tuple[str, ...] = ()
     least_confidence: float = 0.0
     replay_share: float | None = None
+    praised_answers: int | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Mapping[str, Any] = field(default_factory=dict)
 
@@ -44,11 +46,13 @@ class Recipe:
 
     def _chooses(self, caps: Caps) -> Caps:
         share = caps.replay_share if self.replay_share is None else self.replay_share
+        praised = caps.praised_answers if self.praised_answers is None else self.praised_answers
         return replace(
             caps,
             sources=self.sources,
             least_confidence=self.least_confidence,
             replay_share=share,
+            praised_answers=praised,
         )
 
 

@@ -90,6 +90,8 @@ class Provenance:
     largest_user_share: float
     smallest_user_share: float
     replayed_pairs: int
+    praised_answers: int
+    praising_users: int
     by_source: tuple[Part, ...]
     by_group: tuple[Part, ...]
     left_out: tuple[Reason, ...]
@@ -259,6 +261,8 @@ def _provenance(run: Run) -> Provenance | None:
         largest_user_share=found.largest_user_share,
         smallest_user_share=found.smallest_user_share,
         replayed_pairs=found.replayed_pairs,
+        praised_answers=found.praised_answers,
+        praising_users=found.praising_users,
         by_source=_parts(found.pairs_by_source, found.users_by_source),
         by_group=_parts(found.pairs_by_group, found.users_by_group),
         left_out=_reasons(found.left_out),

@@ -54,6 +54,8 @@ class Caps:
     likeness: Likeness = field(default_factory=Likeness)
     # How much of the train part's room is for pairs of before the last snapshot, where there are newer ones.
     replay_share: float = 0.2
+    # How many answers that users praised are kept (praise.py).
+    praised_answers: int = 0
     # What else a pair must be to be taken: of one of these sources (empty: of any), at least this certain.
     sources: tuple[str, ...] = ()
     least_confidence: float = 0.0
@@ -161,7 +163,7 @@ def _problems(newest: Sequence[Pair], caps: Caps, are_alike: Alike) -> list[str]
 
 def _useless(pair: Pair, are_alike: Alike) -> str:
     """Why nothing could be learnt from the pair, whatever the caps are; empty if something could."""
-    if _calls(pair.chosen) or _calls(pair.rejected):
+    if calls_a_tool(pair.chosen) or calls_a_tool(pair.rejected):
         return "ANSWER_CALLS_A_TOOL"
     chosen, rejected = pair.chosen.text.strip(), pair.rejected.text.strip()
     if not (pair.prompt and chosen and rejected) or chosen == rejected:
@@ -358,7 +360,7 @@ def _part(pair: Pair) -> str:
     return "held_out" if pair.is_held_out else "train"
 
 
-def _calls(answer: Message) -> bool:
+def calls_a_tool(answer: Message) -> bool:
     """Such an answer is not trained on: which tools there were is not known, and half of it is not text."""
     return any(isinstance(part, ToolCall) for part in answer.parts)
 

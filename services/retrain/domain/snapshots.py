@@ -30,14 +30,22 @@ class Persona:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Both parts in canonical order, so that the same pairs give the same digest. `left_out`: how many
+    """All parts in canonical order, so that the same pairs give the same digest. `left_out`: how many
     pairs are in neither part, by reason. `replayed`: how many of `train` are trained on again, as pairs of
-    before the last snapshot."""
+    before the last snapshot. `praised`: answers to keep (praise.py)."""
 
     train: tuple[Pair, ...]
     held_out: tuple[Pair, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
     replayed: int = 0
+    praised: tuple[Pair, ...] = ()
+
+    @property
+    def parts(self) -> dict[str, tuple[Pair, ...]]:
+        """By name. The praised answers are one only where there are some, so that a snapshot without any has
+        the digest that it had before there were such."""
+        found = {"train": self.train, "held_out": self.held_out}
+        return found | ({"praised": self.praised} if self.praised else {})
 
 
 def row_of(pair: Pair) -> dict[str, object]:
@@ -73,11 +81,11 @@ def source_of(pair: Pair) -> str:
 
 
 def digest_of(selection: Selection) -> str:
-    """sha256 over the rows of both parts, one JSON line each: of the content, independent of the file
+    """sha256 over the rows of all parts, one JSON line each: of the content, independent of the file
     format.
     """
     digest = hashlib.sha256()
-    for name, pairs in (("train", selection.train), ("held_out", selection.held_out)):
+    for name, pairs in selection.parts.items():
         digest.update(f"{name} {len(pairs)}\n".encode())
         for pair in pairs:
             digest.update(json.dumps(row_of(pair), sort_keys=True).encode() + b"\n")
@@ -105,3 +113,6 @@ class Snapshot:
     replayed_pairs: int = 0
     # The share of the user with the fewest pairs to train on; 0 in snapshots of before it was counted.
     smallest_user_share: float = 0.0
+    # Answers that users praised, which the training keeps; and of how many users.
+    praised_answers: int = 0
+    praising_users: int = 0

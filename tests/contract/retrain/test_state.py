@@ -15,6 +15,7 @@ from services.retrain.adapters.tables import METADATA
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.queue import Served
 from services.retrain.domain.runs import State
+from services.retrain.domain.selection import Caps
 from services.retrain.domain.snapshots import Persona
 from services.retrain.stages import PAIRS
 from shared.language.policies import PolicyKey
@@ -25,7 +26,7 @@ from shared.state import operations
 from tests.contract.plans import recorded, whole_tables
 from tests.contract.state import opened
 from tests.unit.retrain.house import House
-from tests.unit.retrain.pairs import LOCAL, START, TRAINED, many
+from tests.unit.retrain.pairs import LOCAL, START, TRAINED, many, praised
 
 
 @pytest.fixture
@@ -137,8 +138,21 @@ def test_a_users_pairs_go_once(house: House, tmp_path: Path) -> None:
         assert TRAINED[0] not in {one.user_id for one in session.pairs(LOCAL, 100)}
 
 
+def test_praised_answers_are_kept_by_policy_and_taken_back(house: House) -> None:
+    ours = [praised(n, TRAINED[n]) for n in range(3)]
+    other = praised(7, TRAINED[0], policy="support")
+    with house.store.begin() as session:
+        assert [session.add_praised(one) for one in [*ours, other, ours[0]]] == [True] * 4 + [False]
+        assert session.praised(LOCAL, 9) == ours[::-1]
+        assert session.praised(LOCAL, 2) == [ours[2], ours[1]]
+        assert session.praised(PolicyKey("local", "support"), 9) == [other]
+        session.drop_praised("acme", ["p000"])
+        session.drop_praised("local", ["p001", "nobody's"])
+        assert session.praised(LOCAL, 9) == [ours[2], ours[0]]
+
+
 def test_nothing_on_a_live_path_reads_a_whole_table(house: House, tmp_path: Path) -> None:
-    house.rules = replace(house.rules, volume_pairs=3)
+    house.rules = replace(house.rules, volume_pairs=3, caps=Caps(praised_answers=8))
     object.__setattr__(house.app, "rules", house.rules)
     remover = RetrainRemover(house.database, ParquetSnapshots(str(tmp_path)), house.app)
     with recorded(house.database) as said:
@@ -156,11 +170,15 @@ def test_nothing_on_a_live_path_reads_a_whole_table(house: House, tmp_path: Path
         remover.survey(erasure)
         with house.database.begin() as transaction:
             remover.remove_rows(erasure, transaction)
+        with house.store.begin() as session:
+            session.add_praised(praised(3, TRAINED[1]))
+            session.drop_praised("local", ["p003"])
         list(remover.holdings("local", TRAINED[1]))
         rules = RetentionPolicy({"*": Keep(store_days=30), "acme": Keep(store_days=7)})
         Retention(house.database, ROWS, rules, lambda: house.time, seen_days=3).once()
         with house.store.read() as session:
             session.pairs_of("local", "c3")
+            session.praised(LOCAL, 5000)
             session.runs_of(["a"])
             session.train_pairs_after(LOCAL, 0, 10)
     assert len(said) > 60

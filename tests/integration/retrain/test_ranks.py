@@ -18,7 +18,7 @@ from services.retrain.domain.selection import Caps, select
 from services.retrain.domain.training import PastPolicy, Trained, TrainingPlan
 from tests.integration.retrain.test_subprocess_trainer import PLAN as LONG
 from tests.integration.retrain.test_subprocess_trainer import root, run_on
-from tests.unit.retrain.pairs import many
+from tests.unit.retrain.pairs import TRAINED, many, praised
 
 __all__ = ["root"]
 PLAN = replace(LONG, max_steps=6)
@@ -34,7 +34,9 @@ def trained(
     history: tuple[PastPolicy, ...] = (),
 ) -> TrainingFolder:
     pairs = [replace(one, groups=("longer",) * (n % 3 == 0)) for n, one in enumerate(many(12, 2))]
-    snapshot = ParquetSnapshots(str(root / "snapshots")).keep(select(pairs, {}, Caps()))
+    thanks = tuple(praised(80 + n, TRAINED[80 + n]) for n in range(3))
+    selection = replace(select(pairs, {}, Caps()), praised=thanks)
+    snapshot = ParquetSnapshots(str(root / "snapshots")).keep(selection)
     training = folders.of(replace(run_on(snapshot), history=history), plan)
     training.ask()
     start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -98,8 +100,8 @@ def test_champions_are_asked_once_by_all_processes_together(root: Path):
     together = trained(folders, root, plan, 2, history)
     two = same(together, alone, plan)
     references = sorted((root / "two/run-1/references").iterdir())
-    # Of each of 12 pairs two answers, under the reference and under the champion.
-    assert len(references) == 48
+    # Of each of 12 pairs two answers, under the reference and under the champion; and of what is praised.
+    assert len(references) == 48 + 3
     asked, before = [one.stat().st_mtime_ns for one in references], weights(together)
     (together.path / "done.json").unlink()
     resumed = trained(folders, root, plan, 2, history).made()

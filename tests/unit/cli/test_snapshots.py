@@ -10,6 +10,8 @@ SNAPSHOT = {
     "largest_user_share": 0.125,
     "smallest_user_share": 0.0084,
     "replayed_pairs": 12,
+    "praised_answers": 24,
+    "praising_users": 21,
     "pairs_by_source": {"edit": 19, "import": 100},
     "users_by_source": {"edit": 8},
 }
@@ -20,6 +22,7 @@ def test_a_snapshot_says_from_whose_pairs_it_is(trimtab: Any) -> None:
     text = " ".join(shown.out.split())
     assert "the largest user's share is 12%, the smallest's 0.8%" in text
     assert "replayed: 12 pairs of before the last snapshot" in text
+    assert "to be kept: 24 answers that 21 users praised" in text
     assert "by source: edit 19 pairs of 8 users, import 100 pairs" in text
 
 
@@ -28,3 +31,4 @@ def test_a_snapshot_of_before_says_what_it_knows(trimtab: Any) -> None:
     shown = trimtab("retrain", "preview", answers={"PreviewSnapshot": {"snapshot": former}})
     assert "smallest" not in shown.out
     assert "replayed" not in shown.out
+    assert "to be kept" not in shown.out

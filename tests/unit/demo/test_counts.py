@@ -33,6 +33,7 @@ def whole() -> list[Count]:
         *counts("registry", "registry.judge", 5, abstained=5),
         *counts("registry", "registry.rewards", 5, abstained=5),
         *counts("retrain", "retrain.pairs", 2, made=2),
+        *counts("retrain", "retrain.praised", 5, made=1, abstained=4),
     ]
 
 
@@ -90,4 +91,4 @@ def test_a_stage_that_waits_adds_up_within_itself() -> None:
 
 def test_readers_of_one_topic_are_checked_one_by_one() -> None:
     found = between(HELD.tally, {"feedback.mined.v1": ("feedback listed", 5)})
-    assert [check.right for check in found] == [5, 5, 5]
+    assert [check.right for check in found] == [5, 5, 5, 5]

@@ -28,6 +28,12 @@ def pair(number: int, user: str, **changes: object) -> Pair:
     return Pair(**(values | changes))  # type: ignore[arg-type]
 
 
+def praised(number: int, user: str, **changes: object) -> Pair:
+    """An answer that the user praised: a pair without a rejected one."""
+    nothing = text_message("assistant", "")
+    return pair(number, user, **({"source": None, "rejected": nothing} | changes))
+
+
 def many(train: int, held_out: int, key: PolicyKey = LOCAL) -> list[Pair]:
     """Of a policy, in words of its own: each answer names it."""
     people = [f"u{n}" for n in range(400)]

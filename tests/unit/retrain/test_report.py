@@ -38,6 +38,8 @@ SNAPSHOT = Snapshot(
     largest_user_share=0.15,
     smallest_user_share=0.025,
     replayed_pairs=8,
+    praised_answers=6,
+    praising_users=5,
     left_out={"TOO_OLD": 2, "USER_SHARE": 5},
     pairs_by_group={"longer": 12, "shorter": 28},
     users_by_group={"longer": 4, "shorter": 6},
@@ -257,6 +259,7 @@ def test_from_whose_words_at_what_cost_and_how_again() -> None:
     assert [one.pairs for one in found.left_out] == [5, 2]
     assert (found.held_out_users, found.largest_user_share) == (4, 0.15)
     assert (found.smallest_user_share, found.replayed_pairs) == (0.025, 8)
+    assert (found.praised_answers, found.praising_users) == (6, 5)
     assert report.cost.seconds == 1200.5
     assert [(one.code, one.words) for one in report.cost.cut] == [
         ("PROMPT_CUT", "trained on with a part of the prompt"),

@@ -219,6 +219,8 @@ class Snapshot(_message.Message):
     USERS_BY_SOURCE_FIELD_NUMBER: _builtins.int
     REPLAYED_PAIRS_FIELD_NUMBER: _builtins.int
     SMALLEST_USER_SHARE_FIELD_NUMBER: _builtins.int
+    PRAISED_ANSWERS_FIELD_NUMBER: _builtins.int
+    PRAISING_USERS_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """SHA-256 of its content."""
     uri: _builtins.str
@@ -232,6 +234,9 @@ class Snapshot(_message.Message):
     """How many of the training pairs are of before the last snapshot that passed, and are trained on again."""
     smallest_user_share: _builtins.float
     """The share of the training pairs that the user with the fewest has; 0 in runs of before this was counted."""
+    praised_answers: _builtins.int
+    """Answers that users praised, which the training keeps, and how many users praised them."""
+    praising_users: _builtins.int
     @_builtins.property
     def pairs_by_source(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     @_builtins.property
@@ -265,10 +270,12 @@ class Snapshot(_message.Message):
         users_by_source: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         replayed_pairs: _builtins.int = ...,
         smallest_user_share: _builtins.float = ...,
+        praised_answers: _builtins.int = ...,
+        praising_users: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "held_out_pairs", b"held_out_pairs", "held_out_users", b"held_out_users", "largest_user_share", b"largest_user_share", "left_out", b"left_out", "pairs_by_group", b"pairs_by_group", "pairs_by_source", b"pairs_by_source", "replayed_pairs", b"replayed_pairs", "smallest_user_share", b"smallest_user_share", "train_pairs", b"train_pairs", "train_users", b"train_users", "uri", b"uri", "users_by_group", b"users_by_group", "users_by_source", b"users_by_source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "held_out_pairs", b"held_out_pairs", "held_out_users", b"held_out_users", "largest_user_share", b"largest_user_share", "left_out", b"left_out", "pairs_by_group", b"pairs_by_group", "pairs_by_source", b"pairs_by_source", "praised_answers", b"praised_answers", "praising_users", b"praising_users", "replayed_pairs", b"replayed_pairs", "smallest_user_share", b"smallest_user_share", "train_pairs", b"train_pairs", "train_users", b"train_users", "uri", b"uri", "users_by_group", b"users_by_group", "users_by_source", b"users_by_source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
