@@ -98,13 +98,14 @@ def flags(words: list[str]) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize(("file", "only_cpu"), [("small", set()), ("one-gpu", {"--enforce-eager"})])
+ONLY_CPU = {"--enforce-eager", "--distributed-executor-backend", "--block-size"}
+
+
+@pytest.mark.parametrize(("file", "only_cpu"), [("small", set()), ("one-gpu", ONLY_CPU)])
 def test_vllm_gets_the_local_stacks_flags(tmp_path: Path, file: str, only_cpu: set[str]) -> None:
     local = flags(list(programs(load(tmp_path))["vllm"].command))
     pod = of_kind(rendered(file), "StatefulSet")["vllm-base"]["spec"]["template"]["spec"]
     here = flags(pod["containers"][0]["args"])
-    if only_cpu:
-        only_cpu = only_cpu | {"--distributed-executor-backend"}
     assert set(local) - only_cpu <= set(here)
     assert not only_cpu & set(here)
     assert here["--model"] == environment_of(rendered(file), "registry")["TRIMTAB_BASE_MODEL"]

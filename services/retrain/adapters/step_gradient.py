@@ -71,17 +71,16 @@ class StepGradient:
         return [self._in_one_pass(row, count) for row in kept.values()]
 
     def keep(self, praised: Mapping[int, Prepared], count: int) -> list[float]:
-        """What is lost of praised answers: those of this process, of the step's `count`. Returns by how much
-        more likely each is than under the reference, in nats per token."""
+        """Of praised answers: those of this process, of the step's `count`. Returns what is lost of each, in
+        nats per token."""
         return [self._kept(one, count) for one in praised.values()]
 
     def _kept(self, prepared: Prepared, count: int) -> float:
         (now,) = self.policy.log_probabilities(prepared)
         (reference,) = prepared.references
-        scored = Scored(now, reference)
-        loss = self.plan.keep_weight * lost(scored)
-        (loss / count).backward()  # type: ignore[no-untyped-call]
-        return scored.mean.item() - float(reference.mean())
+        loss = lost(Scored(now, reference))
+        (self.plan.keep_weight * loss / count).backward()  # type: ignore[no-untyped-call]
+        return loss.item()
 
     def _in_one_pass(self, kept: KeptRow, count: int) -> tuple[float, Row]:
         row = kept.scored(self.policy)

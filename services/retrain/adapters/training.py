@@ -128,21 +128,21 @@ class Trainer:
             chosen_change=float(mean[4]),
             gradient_norm=float(norm),
             marked=_share(totals[5], totals[6]),
-            kept_change=_share(totals[9], totals[10]),
+            praise_lost=_share(totals[9], totals[10]),
             group_margins=self._group_margins(totals[_FIXED:]),
         )
 
     def _keep(self, number: int) -> tuple[float, int]:
-        """Adds the gradient of the step's praised answers. Returns the sum of their changes in nats per token,
-        and how many of them are this process's."""
+        """Adds the gradient of the step's praised answers. Returns what is lost of them, in nats per token,
+        added up, and how many are this process's."""
         if not self._praised or not self._plan.keep_weight:
             return 0.0, 0
         step = batch_of(number, len(self._praised), self._plan.keep_answers, self._plan.seed)
         own = {
             place: self._of_praise(step[place]) for place in self._ranks.share_of(range(len(step)))
         }
-        changes = self._gradient.keep(own, len(step))
-        return sum(changes), len(changes)
+        losses = self._gradient.keep(own, len(step))
+        return sum(losses), len(losses)
 
     def _of_praise(self, index: int) -> Prepared:
         if index not in self._prepared:

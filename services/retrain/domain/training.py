@@ -60,7 +60,7 @@ class TrainingPlan:
     least_group_pairs: int = 8
     # Of the answers that users praised: how many are kept in a step, and how much that weighs.
     keep_answers: int = 2
-    keep_weight: float = 1.0
+    keep_weight: float = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ class TrainingStep:
     - of the rejected), DPO's implicit reward margin, whatever the objective, and 0 for sft; `chosen_change`
     is in nats per answer. `marked`: the share that clha (pairs that are far enough apart), cut (tokens that
     the user complains of) or figa (tokens that the rewrite changed) acts on; 0 for the others.
-    `kept_change`: by how much more likely the step's praised answers are than before the training, in nats per
-    token. `group_margins`: of each group of people that the step had pairs of, for maxmin."""
+    `praise_lost`: of the step's praised answers (objectives/kept.py), in nats per token. `group_margins`: of
+    each group of people that the step had pairs of, for maxmin."""
 
     step: int
     loss: float
@@ -94,7 +94,7 @@ class TrainingStep:
     chosen_change: float
     gradient_norm: float
     marked: float = 0.0
-    kept_change: float = 0.0
+    praise_lost: float = 0.0
     group_margins: Mapping[str, float] = field(default_factory=dict)
 
 
