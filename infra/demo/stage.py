@@ -12,8 +12,8 @@ from infra.local.stack import LocalStack
 from shared.encoding.precision import has_bfloat16
 
 ENVIRONMENT = Path(__file__).with_name("environment.toml")
-# How long a canary may wait for its evidence, by default.
-ROLLOUT_MAX, ROLLOUT_S = "TRIMTAB_REGISTRY_ROLLOUT_MAX_S", 900.0
+# How long a canary may wait for its evidence: less than the demo waits for what becomes of it.
+ROLLOUT_MAX, ROLLOUT_S = "TRIMTAB_REGISTRY_ROLLOUT_MAX_S", 480.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def patience() -> float:
 def overlay(file: Path = ENVIRONMENT, times: float = 1.0) -> dict[str, str]:
     """The demo's settings for the services, as environment variables; `times`: patience()."""
     named = {name: str(value) for name, value in tomllib.loads(file.read_text()).items()}
-    return named if times == 1.0 else {ROLLOUT_MAX: f"{times * ROLLOUT_S:g}", **named}
+    return {ROLLOUT_MAX: f"{times * ROLLOUT_S:g}", **named}
 
 
 def with_overlay(stack: LocalStack, variables: dict[str, str]) -> LocalStack:

@@ -123,7 +123,8 @@ def ending(result: Mapping[str, Any], shifted: str) -> str:
     by_taste = {one["taste"]: one for one in result["effects"]}
     if result["verdict"] != "promoted":
         said = [*result["effects_at_the_gate"], *result["evidence"].split("; ")]
-        names_one = any(re.search(r"(hurt|not told|worse)\b.*(people|group)", one) for one in said)
+        named = r"(hurt|not told|worse)\b.*(people|group)|not known of \w"
+        names_one = any(re.search(named, one) for one in said)
         return "refused" if names_one else "badly"
     first = by_taste[shifted]
     is_halved = first["now"]["count"] > 0 and first["now"]["value"] <= first["before"]["value"] / 2

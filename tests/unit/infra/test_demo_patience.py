@@ -4,11 +4,12 @@ from pathlib import Path
 
 from infra.demo.act_two import Limits
 from infra.demo.stage import ENVIRONMENT, ROLLOUT_S, overlay
-from services.registry.settings import RegistrySettings
 
 
-def test_what_is_stretched_is_the_registrys_own_default() -> None:
-    assert RegistrySettings.model_fields["rollout_max_s"].default == ROLLOUT_S
+def test_a_rollout_is_decided_while_the_demo_still_waits_for_it() -> None:
+    for times in (1.0, 4.0):
+        most = float(overlay(ENVIRONMENT, times)["TRIMTAB_REGISTRY_ROLLOUT_MAX_S"])
+        assert most == times * ROLLOUT_S < Limits().times(times).rollout_s
 
 
 def test_every_limit_is_stretched() -> None:
@@ -17,8 +18,7 @@ def test_every_limit_is_stretched() -> None:
 
 
 def test_what_the_file_says_goes_before_what_is_stretched(tmp_path: Path) -> None:
-    assert "TRIMTAB_REGISTRY_ROLLOUT_MAX_S" not in overlay(ENVIRONMENT)
-    assert overlay(ENVIRONMENT, 4.0)["TRIMTAB_REGISTRY_ROLLOUT_MAX_S"] == "3600"
+    assert overlay(ENVIRONMENT, 4.0)["TRIMTAB_REGISTRY_ROLLOUT_MAX_S"] == "1920"
     file = tmp_path / "environment.toml"
     file.write_text('TRIMTAB_REGISTRY_ROLLOUT_MAX_S = "60"')
     assert overlay(file, 4.0) == {"TRIMTAB_REGISTRY_ROLLOUT_MAX_S": "60"}
