@@ -16,13 +16,17 @@ from services.retrain.adapters.tables import PAIRS, PERSONAS, PRAISED
 from services.retrain.app.retrain import Retrain
 from services.retrain.domain.snapshots import row_of
 from shared.gen.trimtab.events.v1 import events_pb2
-from shared.language.batches import batches
-from shared.privacy.erasure import Erasure, Survey, of_user_or_conversation, parts
+from shared.privacy.erasure import Erasure, Rows, Survey, delete_rows, of_user_or_conversation
 from shared.privacy.holdings import Held
 from shared.state.database import Database, Transaction
 from shared.state.jobs import Postpone
 
 _CANCELLING_S = 0.5
+_ROWS = (
+    Rows("pairs", PAIRS, of_user_or_conversation(PAIRS)),
+    Rows("praised", PRAISED, of_user_or_conversation(PRAISED)),
+    Rows("personas", PERSONAS, lambda one: PERSONAS.c.user == f"{one.tenant}/{one.user_id}"),
+)
 
 
 class RetrainRemover:
@@ -47,17 +51,7 @@ class RetrainRemover:
         return Survey({"snapshots": rows}, sorted(versions))
 
     def remove_rows(self, erasure: Erasure, transaction: Transaction) -> dict[str, int]:
-        connection = transaction.connection
-        places = sorted({place for place, _ in _pairs(connection, erasure)})
-        for some in batches(places):
-            connection.execute(PAIRS.delete().where(PAIRS.c.place.in_(some)))
-        praised = 0
-        for part in parts(erasure):
-            theirs = PRAISED.delete().where(of_user_or_conversation(PRAISED)(part))
-            praised += int(connection.execute(theirs).rowcount)
-        user = f"{erasure.tenant}/{erasure.user_id}"
-        personas = connection.execute(PERSONAS.delete().where(PERSONAS.c.user == user))
-        return {"pairs": len(places), "praised": praised, "personas": int(personas.rowcount)}
+        return delete_rows(_ROWS, erasure, transaction)
 
     def remove_files(self, erasure: Erasure) -> None:
         found = self._snapshots.rows_of(_theirs(erasure))
@@ -74,9 +68,10 @@ class RetrainRemover:
         """For an export of personal data."""
         erasure = Erasure("", tenant, user_id)
         with self._database.read() as connection:
-            for _, pair in _pairs(connection, erasure):
-                yield "training_pair", pair
-            yield from _praised(connection, erasure)
+            for kind, table in (("training_pair", PAIRS), ("praised_answer", PRAISED)):
+                query = sa.select(table.c.body).where(of_user_or_conversation(table)(erasure))
+                for row in connection.execute(query).all():
+                    yield kind, events_pb2.PreferencePair.FromString(row.body)
             user = f"{tenant}/{user_id}"
             for row in connection.execute(sa.select(PERSONAS).where(PERSONAS.c.user == user)):
                 yield "training_persona", {"text": row.text, "version": row.version}
@@ -94,20 +89,3 @@ def _theirs(erasure: Erasure) -> Callable[[str, str, str], bool]:
         )
 
     return theirs
-
-
-def _pairs(
-    connection: sa.Connection, erasure: Erasure
-) -> Iterator[tuple[int, events_pb2.PreferencePair]]:
-    """(place, pair) of the user's pairs, and of pairs that quote the user's conversations."""
-    for part in parts(erasure):
-        query = sa.select(PAIRS.c.place, PAIRS.c.body).where(of_user_or_conversation(PAIRS)(part))
-        for row in connection.execute(query).all():
-            yield row.place, events_pb2.PreferencePair.FromString(row.body)
-
-
-def _praised(connection: sa.Connection, erasure: Erasure) -> Iterator[Held]:
-    for part in parts(erasure):
-        query = sa.select(PRAISED.c.body).where(of_user_or_conversation(PRAISED)(part))
-        for row in connection.execute(query).all():
-            yield "praised_answer", events_pb2.PreferencePair.FromString(row.body)
