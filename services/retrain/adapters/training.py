@@ -36,8 +36,6 @@ CHECKPOINT = "checkpoint.pt"
 # margin of 1.5 where DPO stops, with a beta of 0.1, a pair's answers are 15 nats apart, all tokens together. An
 # answer that is learnt by heart gains what it cost the reference: a few nats, for text.
 KL_LIMIT = 10.0
-# Of what is added up in a step, that which is not of groups of people.
-_FIXED = 11
 
 
 Report = Callable[[TrainingStep], None]
@@ -100,15 +98,15 @@ class Trainer:
         self._optimizer.zero_grad()
         places = self._ranks.share_of(range(len(batch)))
         rows = self._gradient.of({place: self.row(batch[place]) for place in places}, len(batch))
-        totals = np.zeros(_FIXED + 2 * len(self._groups))
+        totals = np.zeros(9 + 2 * len(self._groups))
         for loss, row in rows:
             marked, figures = (
                 self._objective.marked(row, self._plan),
                 figures_of(row, self._plan.beta),
             )
             of_groups = self._of_groups(row, figures[0])
-            totals += np.array([loss, *figures, *marked, *_distance(row), 0.0, 0.0, *of_groups])
-        totals[9:_FIXED] = self._keep(number)
+            totals += np.array([loss, *figures, *marked, *_distance(row), *of_groups])
+        totals = np.append(totals, self._keep(number))
         totals = self._ranks.add_up(self._policy.parameters, totals)
         norm = torch.nn.utils.clip_grad_norm_(self._policy.parameters, self._plan.clip_norm)
         mean, apart = totals / len(batch), totals[7] / totals[8]
@@ -128,8 +126,8 @@ class Trainer:
             chosen_change=float(mean[4]),
             gradient_norm=float(norm),
             marked=_share(totals[5], totals[6]),
-            praise_lost=_share(totals[9], totals[10]),
-            group_margins=self._group_margins(totals[_FIXED:]),
+            praise_lost=_share(totals[-2], totals[-1]),
+            group_margins=self._group_margins(totals[9:-2]),
         )
 
     def _keep(self, number: int) -> tuple[float, int]:
