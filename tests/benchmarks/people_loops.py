@@ -121,9 +121,11 @@ def figures(name: str, seed: int, result: Mapping[str, Any]) -> dict[str, Any]:
 
 def ending(result: Mapping[str, Any], shifted: str) -> str:
     by_taste = {one["taste"]: one for one in result["effects"]}
+    if not result["verdict"]:  # nobody waited until it was decided
+        return "badly"
     if result["verdict"] != "promoted":
         said = [*result["effects_at_the_gate"], *result["evidence"].split("; ")]
-        named = r"(hurt|not told|worse)\b.*(people|group)|not known of \w"
+        named = r"^group .+ is worse|(hurt|not told|worse)\b.*(people|group)|not known of \w"
         names_one = any(re.search(named, one) for one in said)
         return "refused" if names_one else "badly"
     first = by_taste[shifted]
