@@ -9,23 +9,13 @@ import pytest
 import torch
 
 from services.retrain.adapters.encoded import EncodedPair
-from services.retrain.adapters.policy import LoraPolicy
-from services.retrain.adapters.training import Trainer
-from services.retrain.domain.training import Trained, TrainingPlan, TrainingStep
-from tests.integration.retrain.tiny import PLAN, pairs, policy
+from services.retrain.domain.training import Trained
+from tests.integration.retrain.tiny import PLAN, pairs, trained
 
 MAXMIN = replace(
     PLAN, objective="maxmin", batch_pairs=8, max_steps=4, nll_weight=0.5, least_group_pairs=2
 )
 pytestmark = pytest.mark.timeout(300)
-
-
-def trained(
-    folder: Path, plan: TrainingPlan, given: list[EncodedPair]
-) -> tuple[LoraPolicy, list[TrainingStep]]:
-    folder.mkdir(exist_ok=True)
-    found = policy()
-    return found, Trainer(found, given, plan, folder).run(lambda _: None)
 
 
 def opposed() -> list[EncodedPair]:

@@ -12,22 +12,12 @@ from services.retrain.adapters.encoded import Group
 from services.retrain.adapters.objectives.kept import lost
 from services.retrain.adapters.objectives.rows import Scored
 from services.retrain.adapters.policy import LoraPolicy
-from services.retrain.adapters.training import Trainer
-from services.retrain.domain.training import TrainingPlan, TrainingStep
-from tests.integration.retrain.tiny import PLAN, pairs, policy
+from tests.integration.retrain.tiny import PLAN, pairs, trained
 
 KEEPING = replace(PLAN, keep_answers=2, keep_weight=1.0)
 # Answers as those that the pairs teach away from, to other prompts.
 PRAISED = [Group(one.prompt, (one.rejected,)) for one in pairs(14)[10:]]
 pytestmark = pytest.mark.timeout(300)
-
-
-def trained(
-    folder: Path, plan: TrainingPlan, praised: list[Group]
-) -> tuple[LoraPolicy, list[TrainingStep]]:
-    folder.mkdir(exist_ok=True)
-    found = policy()
-    return found, Trainer(found, pairs(), plan, folder, praised=praised).run(lambda _: None)
 
 
 def losses(of: LoraPolicy) -> list[float]:
@@ -41,8 +31,8 @@ def losses(of: LoraPolicy) -> list[float]:
 
 
 def test_what_is_praised_is_lost_without_being_kept_and_stays_with_it(tmp_path: Path):
-    without, steps = trained(tmp_path / "without", KEEPING, [])
-    kept, told = trained(tmp_path / "kept", KEEPING, PRAISED)
+    without, steps = trained(tmp_path / "without", KEEPING, pairs())
+    kept, told = trained(tmp_path / "kept", KEEPING, pairs(), PRAISED)
     assert min(losses(without)) > 0.25
     assert max(losses(kept)) < 0.05
     # The wish is learnt all the same.
@@ -54,8 +44,8 @@ def test_what_is_praised_is_lost_without_being_kept_and_stays_with_it(tmp_path: 
 
 
 def test_a_weight_of_nothing_keeps_nothing(tmp_path: Path):
-    ours, steps = trained(tmp_path / "none", replace(KEEPING, keep_weight=0.0), PRAISED)
-    theirs, others = trained(tmp_path / "without", KEEPING, [])
+    ours, steps = trained(tmp_path / "none", replace(KEEPING, keep_weight=0.0), pairs(), PRAISED)
+    theirs, others = trained(tmp_path / "without", KEEPING, pairs())
     assert [asdict(step) for step in steps] == [asdict(step) for step in others]
     for name, value in theirs.state().items():
         assert torch.equal(ours.state()[name], value), name
@@ -63,12 +53,12 @@ def test_a_weight_of_nothing_keeps_nothing(tmp_path: Path):
 
 def test_a_training_that_goes_on_keeps_the_same_answers(tmp_path: Path):
     plan = replace(KEEPING, checkpoint_every=3, max_steps=6)
-    whole, steps = trained(tmp_path / "whole", plan, PRAISED)
-    trained(tmp_path / "killed", replace(plan, max_steps=3), PRAISED)
+    whole, steps = trained(tmp_path / "whole", plan, pairs(), PRAISED)
+    trained(tmp_path / "killed", replace(plan, max_steps=3), pairs(), PRAISED)
     checkpoint = torch.load(tmp_path / "killed/checkpoint.pt", weights_only=True)
     checkpoint["plan"] = torch.load(tmp_path / "whole/checkpoint.pt", weights_only=True)["plan"]
     torch.save(checkpoint, tmp_path / "killed/checkpoint.pt")
-    resumed, again = trained(tmp_path / "killed", plan, PRAISED)
+    resumed, again = trained(tmp_path / "killed", plan, pairs(), PRAISED)
     assert again == steps
     for name, value in whole.state().items():
         assert torch.equal(resumed.state()[name], value), name

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from services.retrain.adapters.encoded import EncodedPair
+from services.retrain.adapters.encoded import EncodedPair, Group
 from services.retrain.adapters.policy import LoraPolicy, LoraShape
-from services.retrain.domain.training import TrainingPlan
+from services.retrain.adapters.training import Trainer
+from services.retrain.domain.training import TrainingPlan, TrainingStep
 
 PLAN = TrainingPlan(
     rank=4, alpha=8, layers=2, learning_rate=1e-2, batch_pairs=4, max_steps=12, stop_margin=99.0
@@ -55,6 +57,17 @@ def pairs(count: int = 10) -> list[EncodedPair]:
             )
         )
     return made
+
+
+def trained(
+    folder: Path,
+    plan: TrainingPlan,
+    given: Sequence[EncodedPair],
+    praised: Sequence[Group] = (),
+) -> tuple[LoraPolicy, list[TrainingStep]]:
+    folder.mkdir(exist_ok=True)
+    found = policy()
+    return found, Trainer(found, given, plan, folder, praised=praised).run(lambda _: None)
 
 
 def moved(layers: int = 2) -> LoraPolicy:
