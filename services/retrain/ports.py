@@ -85,6 +85,9 @@ class Session(Protocol):
     def praised(self, key: PolicyKey, most: int) -> list[Pair]:
         """The policy's newest praised answers, newest first."""
 
+    def praised_of(self, tenant: str, conversation_id: str) -> list[Pair]:
+        """Of all the tenant's policies, oldest first."""
+
     def pairs_of(self, tenant: str, conversation_id: str) -> list[Pair]:
         """Of all the tenant's policies, in the order in which they arrived."""
 

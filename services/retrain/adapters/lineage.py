@@ -1,15 +1,17 @@
-"""Where the pairs of a conversation are in retrain: in which snapshots and runs, or why in none, and which
-versions were trained on them."""
+"""Where the pairs and the praised answers of a conversation are in retrain: in which snapshots and runs, or why
+in none, and which versions were trained on them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from services.retrain.adapters.snapshots import ParquetSnapshots
+from services.retrain.app.retrain import selected
 from services.retrain.domain.rules import Reading, Rules, whole_answers
 from services.retrain.domain.runs import Run, learnt_until
 from services.retrain.domain.selection import choices
-from services.retrain.ports import Store
+from services.retrain.ports import Session, Store
 from shared.language.pairs import Pair
 from shared.language.policies import ASSISTANT, PolicyKey
 from shared.serving.lineage import ABSTAINED, MADE, WAITING, Lineage, LineageStep
@@ -34,72 +36,97 @@ class RetrainLineage(Lineage):
         self._rules_of, self._reading = rules_of, reading
 
     def steps(self, tenant: str, conversation_id: str, turn_id: str) -> Sequence[LineageStep]:
-        """One or more steps per pair, whatever turn is asked for."""
+        """One or more steps for each pair and each praised answer, whatever turn is asked for."""
         with self._store.read() as session:
-            asked = session.pairs_of(tenant, conversation_id)
-            if not asked:
+            pairs = session.pairs_of(tenant, conversation_id)
+            praised = session.praised_of(tenant, conversation_id)
+            if not pairs and not praised:
                 return []
-            keys = {PolicyKey(tenant, pair.policy or ASSISTANT) for pair in asked}
-            rules = {key: self._rules_of(key) for key in keys}
-            looked_at = {key: session.pairs(key, rules[key].pairs_looked_at) for key in keys}
-            more_came = {
-                key.policy: session.newest_pair(key) > session.pairs_seen(key) for key in keys
-            }
+            keys = {PolicyKey(tenant, one.policy or ASSISTANT) for one in (*pairs, *praised)}
+            now = {key.policy: self._now(session, key, praised) for key in keys}
             runs = session.runs(tenant, None, _MOST_RUNS)
         used = self._snapshots.pairs_of(
             lambda owner, _, conversation: owner == tenant and conversation == conversation_id,
             {run.snapshot.digest for run in runs if run.snapshot},
         )
-        parts = {(digest, pair.pair_id): part for digest, part, pair in used}
-        reasons = {
-            choice.pair.pair_id: choice.verdict
-            for key, pairs in looked_at.items()
-            for choice in choices(
-                pairs,
-                rules[key].caps,
-                self._reading(rules[key]),
-                learnt_until(run for run in runs if run.policy == key.policy),
-            )
-        }
+        parts = {(digest, one.pair_id): part for digest, part, one in used}
         steps: list[LineageStep] = []
-        for pair in asked:
+        for pair in pairs:
             found = list(_in_runs(pair, runs, parts))
-            reason = reasons.get(pair.pair_id, "NOT_LOOKED_AT")
-            came = more_came[pair.policy or ASSISTANT]
-            steps += found or [_left_out(pair, reason, came)]
+            steps += found or [_left_out(pair, now[pair.policy or ASSISTANT])]
+        for one in praised:
+            found = list(_in_runs(one, runs, parts))
+            steps += found or [_not_kept(one, now[one.policy or ASSISTANT])]
         return steps
+
+    def _now(self, session: Session, key: PolicyKey, praised: Sequence[Pair]) -> _Now:
+        rules = self._rules_of(key)
+        keeps = rules.caps.praised_answers > 0
+        kept = selected(session, key, rules, self._reading).praised if praised and keeps else ()
+        reading = self._reading(rules)
+        until = learnt_until(session.runs(key.tenant, None, _MOST_RUNS, key.policy))
+        found = choices(session.pairs(key, rules.pairs_looked_at), rules.caps, reading, until)
+        return _Now(
+            verdicts={one.pair.pair_id: one.verdict for one in found},
+            praised={one.pair_id for one in kept},
+            keeps_praise=keeps,
+            more_came=session.newest_pair(key) > session.pairs_seen(key),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """What a snapshot of a policy would be if it were made now: by pair its part, or why it is in none; the
+    ids of the praised answers. `more_came`: pairs that no snapshot has seen."""
+
+    verdicts: Mapping[str, str]
+    praised: Collection[str]
+    keeps_praise: bool
+    more_came: bool
 
 
 def _in_runs(
-    pair: Pair, runs: Sequence[Run], parts: dict[tuple[str, str], str]
+    pair: Pair, runs: Sequence[Run], parts: Mapping[tuple[str, str], str]
 ) -> Iterator[LineageStep]:
     """Oldest first."""
     for run in reversed(runs):
         part = parts.get((run.snapshot.digest, pair.pair_id)) if run.snapshot else None
         if part is None:
             continue
-        snapshot = run.snapshot.digest[:12] if run.snapshot else ""
-        verdict = run.verdict or run.state.value
+        of_run = f"snapshot {run.snapshot.digest[:12] if run.snapshot else ''} of {run.run}"
+        of_run += f" ({run.verdict or run.state.value})"
         if part == "held_out":
-            detail = f"in snapshot {snapshot} of {run.run} ({verdict}), held out for evaluation, not trained on"
-            yield LineageStep(
-                STAGE, "", ABSTAINED, "HELD_OUT", detail, pair.pair_id, run.create_time
-            )
+            detail = f"in {of_run}, held out for evaluation, not trained on"
+            outcome, reason = ABSTAINED, "HELD_OUT"
         elif run.model_version:
-            detail = f"{run.model_version} was trained on it: snapshot {snapshot} of {run.run} ({verdict})"
-            yield LineageStep(STAGE, "", MADE, "", detail, pair.pair_id, run.create_time)
+            learnt = "learnt to keep it" if part == "praised" else "was trained on it"
+            detail = f"{run.model_version} {learnt}: {of_run}"
+            outcome, reason = MADE, ""
         else:
-            detail = f"in snapshot {snapshot} of {run.run} ({verdict}), which produced no version"
-            yield LineageStep(
-                STAGE, "", WAITING, "NO_VERSION", detail, pair.pair_id, run.create_time
-            )
+            detail = f"in {of_run}, which produced no version"
+            outcome, reason = WAITING, "NO_VERSION"
+        yield LineageStep(STAGE, "", outcome, reason, detail, pair.pair_id, run.create_time)
 
 
-def _left_out(pair: Pair, verdict: str, more_came: bool) -> LineageStep:
+def _left_out(pair: Pair, now: _Now) -> LineageStep:
+    verdict = now.verdicts.get(pair.pair_id, "NOT_LOOKED_AT")
     if verdict in ("train", "held_out"):
         detail = f"would be in the {verdict} part of a snapshot made now"
-        reason = "NO_RUN_SINCE" if more_came else "NO_RUN_TOOK_IT"
+        reason = "NO_RUN_SINCE" if now.more_came else "NO_RUN_TOOK_IT"
         return LineageStep(STAGE, "", WAITING, reason, detail, pair.pair_id, pair.time)
     return LineageStep(
         STAGE, "", ABSTAINED, verdict, "left out of snapshots", pair.pair_id, pair.time
     )
+
+
+def _not_kept(praised: Pair, now: _Now) -> LineageStep:
+    outcome, reason = ABSTAINED, "PRAISE_NOT_KEPT"
+    detail = (
+        "no praised answers are kept: TRIMTAB_RETRAIN_PRAISED_ANSWERS, or a recipe, says how many"
+    )
+    if praised.pair_id in now.praised:
+        outcome, reason = WAITING, "NO_RUN_TOOK_IT"
+        detail = "a praised answer that a snapshot made now would keep"
+    elif now.keeps_praise:
+        detail = "newer praise comes first, or its user has complained since"
+    return LineageStep(STAGE, "", outcome, reason, detail, praised.pair_id, praised.time)

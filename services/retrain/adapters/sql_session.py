@@ -161,6 +161,12 @@ class SqlSession:
         query = sa.select(PRAISED.c.body).where(_of(PRAISED, key)).order_by(*newest).limit(most)
         return [_pair(row.body) for row in self._connection.execute(query)]
 
+    def praised_of(self, tenant: str, conversation_id: str) -> list[Pair]:
+        theirs = (PRAISED.c.tenant == tenant) & (PRAISED.c.conversation_id == conversation_id)
+        oldest = (PRAISED.c.create_time, PRAISED.c.feedback_id)
+        query = sa.select(PRAISED.c.body).where(theirs).order_by(*oldest)
+        return [_pair(row.body) for row in self._connection.execute(query)]
+
     def pairs_of(self, tenant: str, conversation_id: str) -> list[Pair]:
         theirs = (PAIRS.c.tenant == tenant) & (PAIRS.c.conversation_id == conversation_id)
         query = sa.select(PAIRS.c.body).where(theirs).order_by(PAIRS.c.place)

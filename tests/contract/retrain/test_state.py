@@ -146,6 +146,8 @@ def test_praised_answers_are_kept_by_policy_and_taken_back(house: House) -> None
         assert session.praised(LOCAL, 9) == ours[::-1]
         assert session.praised(LOCAL, 2) == [ours[2], ours[1]]
         assert session.praised(PolicyKey("local", "support"), 9) == [other]
+        assert session.praised_of("local", other.conversation_id) == [other]
+        assert session.praised_of("acme", other.conversation_id) == []
         session.drop_praised("acme", ["p000"])
         session.drop_praised("local", ["p001", "nobody's"])
         assert session.praised(LOCAL, 9) == [ours[2], ours[0]]

@@ -9,15 +9,16 @@ from services.retrain.adapters.lineage import RetrainLineage
 from services.retrain.adapters.snapshots import ParquetSnapshots
 from services.retrain.adapters.sql_session import SqlSession
 from services.retrain.adapters.tables import METADATA
+from services.retrain.app.retrain import selected
 from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run, State, Trigger, TriggerKind
-from services.retrain.domain.selection import Alike, Caps, none_alike, select, verdicts
+from services.retrain.domain.selection import Alike, Caps, none_alike, verdicts
 from shared.language.messages import text_message
 from shared.language.pairs import Pair
 from shared.serving.lineage import LineageStep
 from shared.state.database import Database
 from shared.state.sessions import SqlStore
-from tests.unit.retrain.pairs import HELD_OUT, LOCAL, START, TRAINED, pair
+from tests.unit.retrain.pairs import HELD_OUT, LOCAL, START, TRAINED, pair, praised
 
 CAPS = Caps(train_pairs=2, held_out_pairs=5, pairs_per_user=1)
 
@@ -30,9 +31,15 @@ class House:
             for one in pairs:
                 session.add_pair(one)
 
-    def run(self, number: int, **changes: object) -> None:
+    def praise(self, *answers: Pair) -> None:
         with self.store.begin() as session:
-            snapshot = self.snapshots.keep(select(session.pairs(LOCAL, 100), {}, CAPS))
+            for one in answers:
+                session.add_praised(one)
+
+    def run(self, number: int, caps: Caps = CAPS, **changes: object) -> None:
+        rules = Rules(caps=caps, pairs_looked_at=100)
+        with self.store.begin() as session:
+            snapshot = self.snapshots.keep(selected(session, LOCAL, rules))
             made = Run(
                 run=f"runs/{number}",
                 number=number,
@@ -113,3 +120,25 @@ def test_what_the_policys_recipe_does_not_take_is_said(tmp_path: Path) -> None:
     assert told(house.trace("c1"))[0][1] == "waiting"
     edits_only = replace(CAPS, sources=("edit",))
     assert told(house.trace("c1", caps=edits_only)) == [("p001", "abstained", "OTHER_SOURCE")]
+
+
+def test_praise_says_which_version_learnt_to_keep_it_or_why_none_did(tmp_path: Path) -> None:
+    complaint = pair(5, TRAINED[0])
+    house = House(tmp_path, complaint)
+    house.praise(*(praised(n, TRAINED[place]) for n, place in ((1, 0), (2, 1), (6, 2))))
+    assert told(house.trace("c2")) == [("p002", "abstained", "PRAISE_NOT_KEPT")]
+    keeping = replace(CAPS, praised_answers=1)
+    assert told(house.trace("c6", caps=keeping)) == [("p006", "waiting", "NO_RUN_TOOK_IT")]
+    house.run(1, keeping)
+    (kept,) = house.trace("c6", caps=keeping)
+    assert (kept.outcome, kept.detail.split(":")[0]) == ("made", "assistant-v1 learnt to keep it")
+    assert "runs/1 (passed)" in kept.detail
+    (older,) = house.trace("c2", caps=keeping)
+    assert (older.reason, older.detail) == (
+        "PRAISE_NOT_KEPT",
+        "newer praise comes first, or its user has complained since",
+    )
+    both = replace(CAPS, praised_answers=9)
+    assert told(house.trace("c2", caps=both)) == [("p002", "waiting", "NO_RUN_TOOK_IT")]
+    assert told(house.trace("c1", caps=both)) == [("p001", "abstained", "PRAISE_NOT_KEPT")]
+    assert house.trace("c6", "other") == []
