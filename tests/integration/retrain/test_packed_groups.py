@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,6 +12,7 @@ from services.retrain.adapters import answer_head, packing
 from services.retrain.adapters.answer_head import token_log_probabilities
 from services.retrain.adapters.encoded import Group
 from services.retrain.adapters.packing import Packing, Shape
+from services.retrain.adapters.policy import LoraPolicy, LoraShape
 from tests.integration.retrain.tiny import merged, moved, naive, tiny
 
 GROUP = Group((5, 9, 33, 2, 61), ((7, 8, 40), (11,), (12, 63, 14, 15, 3, 3, 20)))
@@ -60,6 +64,23 @@ def test_packed_and_separate_log_probabilities_and_gradients_are_equal(
     assert max(one.abs().max().item() for one in theirs) > 0.1
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("attend", ["_by_products", "_by_kernel"])
+def test_a_model_in_bfloat16_says_what_its_weights_say_in_float32(
+    attend: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(packing, "_by_products", getattr(packing, attend))
+    rounded: Any = tiny().bfloat16()
+    policy = LoraPolicy(deepcopy(rounded), LoraShape(rank=4, alpha=8, layers=2), seed=1)
+    prepared = policy.prepare(GROUP)
+    assert prepared.hidden.dtype is torch.bfloat16
+    found, exact = policy.log_probabilities(prepared), rounded.float()
+    for one, answer in zip(found, GROUP.answers, strict=True):
+        assert one.dtype is torch.float32
+        torch.testing.assert_close(one, naive(exact, GROUP.prompt, answer), atol=0.15, rtol=0)
+    torch.stack([one.sum() for one in found]).sum().backward()
+    assert all(one.grad is not None and one.grad.isfinite().all() for one in policy.parameters)
 
 
 def test_answers_in_one_group_or_in_groups_of_their_own_are_the_same():
