@@ -9,7 +9,7 @@ from shared.contracts.messages import (
     write_time,
 )
 from shared.gen.trimtab.events.v1 import events_pb2 as pb
-from shared.language.pairs import Pair, PairSource
+from shared.language.pairs import Pair, PairSource, Sampled
 
 _SOURCES = {source: pb.PairSource.Value(f"PAIR_SOURCE_{source.name}") for source in PairSource}
 _NAMES: dict[int, PairSource] = {number: source for source, number in _SOURCES.items()}
@@ -37,6 +37,10 @@ def decode_pair(pair: pb.PreferencePair) -> Pair:
         feedback_text=pair.feedback_text,
         policy=pair.policy,
         groups=tuple(pair.groups),
+        samples=tuple(
+            Sampled(decode_message(one.answer, f"samples[{i}].answer"), one.reward_margin)
+            for i, one in enumerate(pair.samples)
+        ),
     )
 
 
@@ -61,6 +65,8 @@ def encode_pair(pair: Pair) -> pb.PreferencePair:
         write_message(message, encoded.prompt.add())
     write_message(pair.chosen, encoded.chosen)
     write_message(pair.rejected, encoded.rejected)
+    for one in pair.samples:
+        write_message(one.answer, encoded.samples.add(reward_margin=one.reward_margin).answer)
     if pair.create_time:
         write_time(pair.create_time, encoded.create_time)
     return encoded

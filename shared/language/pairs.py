@@ -26,6 +26,15 @@ class PairSource(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Sampled:
+    """Another answer to a pair's prompt. `reward_margin`: its reward minus that of the rejected answer, by the
+    pair's `reward_model`; 0 until that has judged it."""
+
+    answer: Message
+    reward_margin: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """`chosen` is judged better than `rejected`, which `model_version` wrote. A pair that a person states has
     neither id nor tenant nor time until it is accepted."""
@@ -51,6 +60,8 @@ class Pair:
     policy: str = ""
     # The groups of people that the user was known to be in when it was made.
     groups: tuple[str, ...] = ()
+    # Only of mined pairs.
+    samples: tuple[Sampled, ...] = ()
 
     @property
     def time(self) -> datetime:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from services.retrain.adapters.encoded import EncodedPair, Group
+from services.retrain.adapters.encoded import EncodedPair, EncodedSample, Group
 from services.retrain.domain.training import (
     ALIKE,
     ANSWER_CUT,
@@ -60,6 +60,12 @@ class ChatEncoder:
             self._told(pair, persona, told) if pair.feedback_text else ()
             for told in (with_judgment, with_hint)
         )
+        samples = [
+            EncodedSample(
+                self._tokens.answer(one.answer.text, self._answer_tokens).ids, one.reward_margin
+            )
+            for one in pair.samples
+        ]
         self.counts[PROMPT_CUT] += prompt.is_cut
         self.counts[ANSWER_CUT] += chosen.is_cut or rejected.is_cut
         group = learnt(pair.groups) or UNKNOWN
@@ -72,6 +78,7 @@ class ChatEncoder:
             pair.reward_margin,
             self.end,
             group,
+            tuple(samples),
         )
 
     def encode_praised(self, praised: Pair) -> Group:

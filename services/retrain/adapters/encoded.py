@@ -18,6 +18,14 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedSample:
+    """Another answer to a pair's prompt. `reward_margin`: its reward minus that of the rejected answer."""
+
+    answer: tuple[int, ...]
+    reward_margin: float
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedPair:
     """Both answers follow the same prompt. `judged`: the prompt with what its user said of the rejected
     answer in it, as what will be said again; `hinted`: the same, as what need not be. Both are empty where
@@ -32,3 +40,4 @@ class EncodedPair:
     reward_margin: float = 0.0
     end: int | None = None
     group: str = UNKNOWN
+    samples: tuple[EncodedSample, ...] = ()

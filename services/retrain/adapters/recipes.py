@@ -93,6 +93,11 @@ class _Training(_Table):
     eta: Annotated[float, Field(gt=0, le=1000)] = 1.0
     history: Annotated[int, Field(ge=1, le=2)] = 1
     newest_weight: _Share = 0.0
+    imitation_weight: _Weight = 0.0
+    alignment_weight: _Weight = 0.0
+    clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    clip_high: Annotated[float, Field(gt=0, le=100)] = 0.5
+    kl_weight: _Weight = 0.0
     group_sharpness: Annotated[float, Field(ge=0, le=1000)] = 0.0
     least_group_pairs: _Count = 1
     keep_answers: _Count = 1

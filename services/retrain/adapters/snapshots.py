@@ -16,7 +16,7 @@ from services.retrain.domain.datasheet import describe
 from services.retrain.domain.snapshots import Selection, Snapshot, digest_of, row_of
 from shared.language.errors import NotFound
 from shared.language.messages import message_of, text_message
-from shared.language.pairs import Pair, PairSource
+from shared.language.pairs import Pair, PairSource, Sampled
 
 _FIELDS = [
     *((name, pa.string()) for name in ("pair_id", "tenant", "policy", "user_id")),
@@ -26,6 +26,7 @@ _FIELDS = [
     *((name, pa.string()) for name in ("reward_model", "model_version", "create_time")),
     ("groups", pa.list_(pa.string())),
     ("feedback_text", pa.string()),
+    ("samples", pa.string()),
 ]
 SCHEMA = pa.schema(_FIELDS)
 DATASHEET = "datasheet.json"
@@ -192,6 +193,7 @@ def _pair(row: dict[str, Any]) -> Pair:
     # Snapshots of before have no such columns.
     groups = tuple(row.pop("groups", None) or ())
     words = row.pop("feedback_text", None) or ""
+    sampled = json.loads(row.pop("samples", None) or "[]")
     return Pair(
         source=PairSource(source) if source in set(PairSource) else None,
         prompt=prompt,
@@ -200,6 +202,7 @@ def _pair(row: dict[str, Any]) -> Pair:
         create_time=datetime.fromisoformat(row.pop("create_time")),
         groups=groups,
         feedback_text=words,
+        samples=tuple(Sampled(text_message("assistant", text), margin) for text, margin in sampled),
         **row,
     )
 

@@ -79,6 +79,18 @@ PURPOSES: Mapping[str, Purpose] = {
         f"{_PAIRS}; the policy's champions, if any was trained",
         ("nll_weight", "reference_weight", "eta", "history", "newest_weight"),
     ),
+    "grao": Purpose(
+        "a reward model can be trusted: every answer that it scored counts, by how much it is better than the"
+        " others, and the chosen one is the example",
+        f"{_PAIRS} that a reward model judged, with the other answers that were sampled",
+        ("imitation_weight", "alignment_weight"),
+    ),
+    "grpo": Purpose(
+        "as grao, in one small step: a token's probability changes by a quarter and no further",
+        f"{_PAIRS} that a reward model judged, with the other answers that were sampled; the policy's champion,"
+        " if it was trained",
+        ("clip_low", "clip_high", "kl_weight", "history"),
+    ),
     "maxmin": Purpose(
         "groups of people want different things, and the one that is worst off is to count most",
         f"{_PAIRS} of learnt groups of people, dozens in a step",

@@ -50,10 +50,12 @@ class Selection:
 
 def row_of(pair: Pair) -> dict[str, object]:
     """The pair as a flat row, with the prompt as JSON (message_row) and the answers as text. A pair without
-    groups, or without words of its user on the rejected answer, has none in its row either, so that its digest
+    groups, samples, or words of its user on the rejected answer has none in its row either, so that its digest
     is as it was before pairs had any."""
     groups = {"groups": list(pair.groups)} if pair.groups else {}
     words = {"feedback_text": pair.feedback_text} if pair.feedback_text else {}
+    sampled = [[one.answer.text, one.reward_margin] for one in pair.samples]
+    samples = {"samples": json.dumps(sampled)} if sampled else {}
     return {
         "pair_id": pair.pair_id,
         "tenant": pair.tenant,
@@ -72,6 +74,7 @@ def row_of(pair: Pair) -> dict[str, object]:
         "create_time": pair.time.isoformat(),
         **groups,
         **words,
+        **samples,
     }
 
 

@@ -56,6 +56,11 @@ class TrainingPlan:
     eta: float = 0.25
     history: int = 2
     newest_weight: float = 0.5
+    imitation_weight: float = 0.5
+    alignment_weight: float = 0.6
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    kl_weight: float = 0.04
     group_sharpness: float = 5.0
     least_group_pairs: int = 8
     # Of the answers that users praised: how many are kept in a step, and how much that weighs.

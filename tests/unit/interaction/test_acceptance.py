@@ -18,7 +18,7 @@ from shared.gen.trimtab.events.v1 import events_pb2 as events
 from shared.language.errors import TrimtabError
 from shared.language.messages import text_message
 from shared.language.opinions import ExplicitFeedback, Rating
-from shared.language.pairs import Pair, PairSource
+from shared.language.pairs import Pair, PairSource, Sampled
 from shared.language.topics import PREFERENCE_GIVEN
 from shared.log.memory import MemoryEventLog
 
@@ -55,6 +55,7 @@ def publishing(log: MemoryEventLog) -> Iterator[EventLogJournal]:
         (replace(GOOD, chosen=text_message("user", "x")), "EMPTY_MESSAGE", "chosen"),
         (replace(GOOD, rejected=text_message("assistant", " ")), "EMPTY_MESSAGE", "rejected"),
         (replace(GOOD, rejected=GOOD.chosen), "SAME_ANSWER", "rejected"),
+        (replace(GOOD, samples=(Sampled(GOOD.chosen),)), "INVALID_SAMPLES", "samples"),
         (
             replace(GOOD, chosen=text_message("assistant", "x" * 1025)),
             "MESSAGE_TOO_LARGE",

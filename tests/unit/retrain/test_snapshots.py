@@ -16,7 +16,7 @@ from services.retrain.domain.snapshots import Selection, digest_of, row_of
 from services.retrain.domain.training import has_persona
 from services.retrain.settings import RetrainSettings
 from shared.language.messages import Media, Message, Text, ToolCall, ToolResult, text_message
-from shared.language.pairs import PairSource
+from shared.language.pairs import PairSource, Sampled
 from tests.unit.retrain.pairs import HELD_OUT, START, TRAINED, many, pair
 
 
@@ -184,6 +184,16 @@ def test_what_a_user_said_of_an_answer_is_kept_where_something_was_said(tmp_path
     snapshot = ParquetSnapshots(str(tmp_path)).keep(selection)
     found = read_pairs(snapshot.uri, "train")
     assert [pair.feedback_text for pair in found] == ["", "Shorter, please."]
+
+
+def test_the_other_answers_are_kept_with_what_they_are_worth(tmp_path: Path):
+    sampled = Sampled(text_message("assistant", "A third answer, of some words."), 0.25)
+    plain, other = pair(1, TRAINED[0]), pair(2, TRAINED[1], samples=(sampled,))
+    snapshots = ParquetSnapshots(str(tmp_path))
+    snapshot = snapshots.keep(select([plain, other], {}, Caps()))
+    assert snapshots.taught(snapshot) == [plain, other]
+    assert "samples" not in row_of(plain)
+    assert row_of(other)["samples"] == '[["A third answer, of some words.", 0.25]]'
 
 
 def test_a_half_written_snapshot_is_written_again(tmp_path: Path):

@@ -18,6 +18,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from services.feedback.mining.domain import BACKLOG, Mined
 from services.feedback.mining.ports import ChatModel
@@ -34,7 +35,7 @@ from services.feedback.personas.ports import PersonaReads
 from shared.language.errors import FailedPrecondition, Unavailable
 from shared.language.identifiers import turn_name
 from shared.language.messages import Message, text_message, with_persona
-from shared.language.pairs import Pair, PairSource
+from shared.language.pairs import Pair, PairSource, Sampled
 from shared.language.verdicts import FollowUpKind
 
 UNTRAINED = "REWARD_MODEL_UNTRAINED"
@@ -69,11 +70,11 @@ class ProposeRewrite:
         kept, problems = usable(texts, mined.answer.text, mined.follow_up)
         if not kept:
             return Outcome(None, Counter(problems).most_common(1)[0][0])
-        pair = pair_of(
-            mined, PairSource.USER_GUIDED_REWRITE, self._best(mined, kept), mined.answer.text
-        )
+        best = self._best(mined, kept)
+        pair = pair_of(mined, PairSource.USER_GUIDED_REWRITE, best, mined.answer.text)
+        others = [Sampled(text_message("assistant", text)) for text in kept if text != best]
         persona = self.users.user(mined.tenant, mined.user_id).persona_text
-        return Outcome(replace(pair, persona=persona))
+        return Outcome(replace(pair, persona=persona, samples=tuple(others)))
 
     def record(self, outcome: Outcome, work: PairWork) -> None:
         work.count(PAIRS, "waiting", "CANDIDATES", -1)
@@ -140,7 +141,12 @@ class SampleUnderPersona:
         if margin < self.min_margin:
             return Outcome(None, "SMALL_MARGIN")
         pair = pair_of(mined, PairSource.USER_BASED_REWARD, kept[best], kept[worst])
-        pair = replace(pair, persona=persona, model_version="", feedback_text="")
+        others = tuple(
+            Sampled(text_message("assistant", text), reward - scores.rewards[worst])
+            for number, (text, reward) in enumerate(zip(kept, scores.rewards, strict=True))
+            if number not in (best, worst)
+        )
+        pair = replace(pair, persona=persona, model_version="", feedback_text="", samples=others)
         return Outcome(judged(pair, margin, scores.reward_model))
 
     def record(self, outcome: Outcome, work: PairWork) -> None:
@@ -162,15 +168,19 @@ class FilterPairs:
         judged_pairs: list[Pair] = []
         for tenant in sorted({pair.tenant for pair in pairs}):
             own = [pair for pair in pairs if pair.tenant == tenant]
-            sides = [
+            answers = [
                 Candidate((*pair.prompt, answer), pair.user_id)
                 for pair in own
-                for answer in (pair.chosen, pair.rejected)
+                for answer in _answers(pair)
             ]
-            scores = self.scorer.score(tenant, sides)
-            for number, pair in enumerate(own):
-                margin = scores.rewards[2 * number] - scores.rewards[2 * number + 1]
-                judged_pairs.append(judged(pair, margin, scores.reward_model))
+            scores = self.scorer.score(tenant, answers)
+            rewards = iter(scores.rewards)
+            for pair in own:
+                chosen, rejected, *others = islice(rewards, len(_answers(pair)))
+                samples = zip(pair.samples, others, strict=True)
+                told = tuple(replace(one, reward_margin=got - rejected) for one, got in samples)
+                settled = judged(pair, chosen - rejected, scores.reward_model)
+                judged_pairs.append(replace(settled, samples=told))
         return judged_pairs
 
     def record(self, pairs: Sequence[Pair], work: PairWork) -> None:
@@ -185,6 +195,10 @@ class FilterPairs:
                 work.count(PAIRS, "made", str(pair.source))
             else:
                 work.count(PAIRS, "dropped", reason)
+
+
+def _answers(pair: Pair) -> tuple[Message, ...]:
+    return (pair.chosen, pair.rejected, *(one.answer for one in pair.samples))
 
 
 def drop_backlog(tenant: str, place: int, most: int, work: PairWork) -> int:

@@ -8,7 +8,7 @@ The others wait for the reward model as REWARD, or are made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.feedback.pairs.app.filters import duplicates, language, leakage, prompts
 from services.feedback.pairs.domain import PAIRS, PairState, StoredPair
@@ -33,17 +33,28 @@ class Screen:
 
     def problem_of(self, pair: Pair) -> str:
         """Why the pair is not learnt from, whatever else there is; "" if it may be."""
-        request, chosen = pair.request, pair.chosen.text
         if self.least_words:
             before = pair.prompt[-2].text if len(pair.prompt) > 1 else ""
-            if problem := prompts.problem_of(request, before, self.least_words):
+            if problem := prompts.problem_of(pair.request, before, self.least_words):
                 return problem
         said = [message.text for message in pair.prompt if message.role == "user"]
         if any(leakage.leaks(pair.feedback_text, text, self.leak_share) for text in said):
             return "FEEDBACK_IN_PROMPT"
-        if self.same_language and language.mismatch(request, chosen, pair.feedback_text):
+        return self._problem_of_answer(pair, pair.chosen.text)
+
+    def with_fit_samples(self, pair: Pair) -> Pair:
+        """The pair with those of its samples that might have been chosen, too: some objectives learn from
+        them."""
+        if not pair.samples:
+            return pair
+        fit = [one for one in pair.samples if not self._problem_of_answer(pair, one.answer.text)]
+        return replace(pair, samples=tuple(fit))
+
+    def _problem_of_answer(self, pair: Pair, text: str) -> str:
+        """Of one that is learnt from."""
+        if self.same_language and language.mismatch(pair.request, text, pair.feedback_text):
             return "LANGUAGE_MISMATCH"
-        return "TOXIC_ANSWER" if self._offends(chosen) else ""
+        return "TOXIC_ANSWER" if self._offends(text) else ""
 
     def _offends(self, text: str) -> bool:
         if self.moderator is None or self.max_offence > 1:
@@ -76,7 +87,7 @@ class Propose:
             added = work.pairs.add(StoredPair(pair, PairState.FILTERED, problem))
             outcome, reason = "dropped", problem
         else:
-            added = work.pairs.add(StoredPair(pair, state), keys)
+            added = work.pairs.add(StoredPair(self.screen.with_fit_samples(pair), state), keys)
             waits = state is PairState.PROPOSED
             outcome, reason = ("waiting", "REWARD") if waits else ("made", str(pair.source))
         if added:

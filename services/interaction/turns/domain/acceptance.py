@@ -152,6 +152,12 @@ def accept_pair(pair: Pair, tenant: str, now: datetime, limits: Limits) -> Pair:
             reason="INVALID_SOURCE",
             field="source",
         )
+    if pair.samples:
+        raise InvalidArgument(
+            "only mined pairs have samples: state each preference as a pair of its own",
+            reason="INVALID_SAMPLES",
+            field="samples",
+        )
     check_policy_id(pair.policy)
     _check_sides(pair, limits)
     time = _checked_time(pair.create_time, now)

@@ -54,6 +54,11 @@ class Row:
         return self.groups[0][1]
 
     @property
+    def samples(self) -> tuple[Scored, ...]:
+        """The other answers to its prompt, if the objective takes them."""
+        return self.groups[0][2:]
+
+    @property
     def judged(self) -> Scored | None:
         """The rejected answer after the prompt with the judgment, or with the hint; None without one."""
         return self.groups[1][0] if len(self.groups) > 1 else None

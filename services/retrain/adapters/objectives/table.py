@@ -14,6 +14,8 @@ from services.retrain.adapters.objectives.clha import clha, is_apart
 from services.retrain.adapters.objectives.cut import cut, marks
 from services.retrain.adapters.objectives.dpo import dpo
 from services.retrain.adapters.objectives.figa import edit_share, figa
+from services.retrain.adapters.objectives.grao import grao
+from services.retrain.adapters.objectives.grpo import grpo
 from services.retrain.adapters.objectives.hindsight import hindsight, hinted
 from services.retrain.adapters.objectives.ipo import ipo
 from services.retrain.adapters.objectives.kto import kto
@@ -49,6 +51,7 @@ class Objective:
     takes_judgment: bool = False
     takes_hint: bool = False
     takes_strangers: bool = False
+    takes_samples: bool = False
     is_whole_batch: bool = False
     by_groups: bool = False
     is_anchored: bool = True
@@ -57,11 +60,13 @@ class Objective:
     marked: Marked = _nothing
 
     def groups(self, pair: EncodedPair, following: EncodedPair) -> tuple[Group, ...]:
-        """The first has the chosen answer, and the rejected one if the objective takes it. A second one has the
-        rejected answer after the prompt with the judgment or the hint, or the answers of the `following` pair
-        after this pair's prompt."""
-        answers = (pair.chosen, pair.rejected) if self.takes_rejected else (pair.chosen,)
-        groups: tuple[Group, ...] = (Group(pair.prompt, answers),)
+        """The first has the chosen answer, and the rejected one and the samples if the objective takes them. A
+        second one has the rejected answer after the prompt with the judgment or the hint, or the answers of the
+        `following` pair after this pair's prompt."""
+        others: tuple[tuple[int, ...], ...] = (pair.rejected,) if self.takes_rejected else ()
+        if self.takes_samples:
+            others += tuple(one.answer for one in pair.samples)
+        groups: tuple[Group, ...] = (Group(pair.prompt, (pair.chosen, *others)),)
         if self.takes_judgment and pair.judged:
             groups += (Group(pair.judged, (pair.rejected,)),)
         if self.takes_hint and pair.hinted:
@@ -113,6 +118,16 @@ OBJECTIVES: Mapping[str, Objective] = {
         is_anchored=False,
         least_marked=0.02,
         marked=lambda row, _: _counted(hinted(row)),
+    ),
+    "grao": Objective(
+        lambda rows, plan: grao(rows, plan.imitation_weight, plan.alignment_weight),
+        takes_samples=True,
+        is_anchored=False,
+    ),
+    "grpo": Objective(
+        lambda rows, plan: grpo(rows, plan.clip_low, plan.clip_high, plan.kl_weight),
+        takes_samples=True,
+        is_anchored=False,
     ),
     "maxmin": Objective(
         lambda rows, plan: maxmin(rows, plan.beta, plan.group_sharpness),

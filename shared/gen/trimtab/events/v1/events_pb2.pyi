@@ -504,6 +504,7 @@ class PreferencePair(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
     pair_id: _builtins.str
     tenant: _builtins.str
     user_id: _builtins.str
@@ -538,6 +539,10 @@ class PreferencePair(_message.Message):
     def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As FeedbackMined.groups."""
 
+    @_builtins.property
+    def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___SampledAnswer]:
+        """Other answers that were sampled for the same prompt."""
+
     def __init__(
         self,
         *,
@@ -559,14 +564,39 @@ class PreferencePair(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         policy: _builtins.str = ...,
         groups: _abc.Iterable[_builtins.str] | None = ...,
+        samples: _abc.Iterable[Global___SampledAnswer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "create_time", b"create_time", "rejected", b"rejected"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "confidence", b"confidence", "conversation_id", b"conversation_id", "create_time", b"create_time", "evidence", b"evidence", "feedback_text", b"feedback_text", "groups", b"groups", "model_version", b"model_version", "pair_id", b"pair_id", "persona", b"persona", "policy", b"policy", "prompt", b"prompt", "rejected", b"rejected", "reward_margin", b"reward_margin", "reward_model", b"reward_model", "source", b"source", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "confidence", b"confidence", "conversation_id", b"conversation_id", "create_time", b"create_time", "evidence", b"evidence", "feedback_text", b"feedback_text", "groups", b"groups", "model_version", b"model_version", "pair_id", b"pair_id", "persona", b"persona", "policy", b"policy", "prompt", b"prompt", "rejected", b"rejected", "reward_margin", b"reward_margin", "reward_model", b"reward_model", "samples", b"samples", "source", b"source", "tenant", b"tenant", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PreferencePair: _TypeAlias = PreferencePair  # noqa: Y015
+
+@_typing.final
+class SampledAnswer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWER_FIELD_NUMBER: _builtins.int
+    REWARD_MARGIN_FIELD_NUMBER: _builtins.int
+    reward_margin: _builtins.float
+    """Its reward minus that of the rejected answer, by the pair's reward_model."""
+    @_builtins.property
+    def answer(self) -> _common_pb2.Message: ...
+    def __init__(
+        self,
+        *,
+        answer: _common_pb2.Message | None = ...,
+        reward_margin: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "reward_margin", b"reward_margin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SampledAnswer: _TypeAlias = SampledAnswer  # noqa: Y015
 
 @_typing.final
 class PreferenceGiven(_message.Message):
