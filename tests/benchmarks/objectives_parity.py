@@ -38,7 +38,7 @@ def main() -> None:
     losses: dict[str, Callable[[Batch], Tensor]] = {
         name: partial(of_dpo, loss_type=loss_type) for name, loss_type in dpo.items()
     }
-    losses |= {"simpo": of_simpo, "kto": of_kto}
+    losses |= {"simpo": of_simpo, "kto": of_kto, "grpo": of_grpo}
     print(json.dumps({name: differences(name, theirs) for name, theirs in losses.items()}))
 
 
@@ -141,9 +141,48 @@ def of_simpo(batch: Batch) -> Tensor:
     return loss
 
 
+def of_grpo(batch: Batch) -> Tensor:
+    """GRPOTrainer._compute_loss, with the advantages of the better and the worse of two answers. The policy
+    that answered is the reference."""
+    trainer = import_module("trl.trainer.grpo_trainer").GRPOTrainer
+    policy, reference = ([*some[0], *some[1]] for some in (batch.policy, batch.reference))
+    asked, _ = _asked(policy)
+    mask, padded = asked["completion_mask"][:, 1:], pad_sequence(policy, batch_first=True)
+    fake = _trainer(
+        loss_type="grpo",
+        importance_sampling_level="token",
+        epsilon_low=PLAN.clip_low,
+        epsilon_high=PLAN.clip_high,
+        top_entropy_quantile=1.0,
+        off_policy_mask_threshold=None,
+        use_vllm=False,
+        _entropy_bonus_enabled=False,
+        args=SimpleNamespace(use_bias_correction_kl=False, delta=None),
+        model=SimpleNamespace(training=False),
+        _get_per_token_logps_and_entropies=lambda *_, **__: (
+            padded,
+            torch.zeros_like(padded),
+            None,
+        ),
+    )
+    formerly = pad_sequence(reference, batch_first=True)
+    inputs = {
+        "prompt_ids": mask[:, :1],
+        "prompt_mask": mask[:, :1],
+        "completion_ids": mask,
+        "completion_mask": mask,
+        "advantages": torch.cat([torch.ones(ROWS), -torch.ones(ROWS)]),
+        "old_per_token_logps": formerly,
+        "ref_per_token_logps": formerly,
+    }
+    fake.beta = PLAN.kl_weight
+    loss: Tensor = trainer._compute_loss(fake, MagicMock(), inputs)
+    return loss
+
+
 def _trainer(**settings: object) -> Any:
     """What a trainer's method reads of its trainer; all else is nothing in particular."""
-    same = {"gather": lambda some: some, "gather_for_metrics": lambda some: some}
+    same = {name: lambda some, **_: some for name in ("gather", "gather_for_metrics", "reduce")}
     accelerator = SimpleNamespace(device=torch.device("cpu"), **same)
     told: dict[str, Any] = {"beta": PLAN.beta, "precompute_ref_logps": True}
     told |= {"_metrics": defaultdict(lambda: defaultdict(list)), "_total_train_tokens": 0}
