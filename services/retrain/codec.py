@@ -229,9 +229,15 @@ def encode_recipe(recipe: Recipe) -> pb.Recipe:
         sources=recipe.sources,
         least_confidence=recipe.least_confidence,
         replay_share=recipe.replay_share,
-        training={name: _set_to(told) for name, told in recipe.plan.items() if name != "objective"},
+        training=_training(recipe),
         gate={name: _set_to(told) for name, told in recipe.thresholds.items()},
     )
+
+
+def _training(recipe: Recipe) -> dict[str, str]:
+    told = {name: _set_to(one) for name, one in recipe.plan.items() if name != "objective"}
+    stages = [str(stage["objective"]) for stage in recipe.before]
+    return told | ({"before": ", ".join(stages)} if stages else {})
 
 
 def _set_to(told: float | tuple[float, ...]) -> str:

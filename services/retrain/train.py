@@ -2,9 +2,9 @@
 FOLDER/job.json`.
 
 Reads job.json (see adapters/training_folder.py) and writes next to it progress.json, metrics.jsonl,
-checkpoint.pt, and finally adapter/ and done.json, or stopped.json if it stopped itself. Started again, it
-resumes from its checkpoint. It trains on a GPU where there is one; `torchrun -m services.retrain.train
---job ...` trains on several (adapters/ranks.py).
+checkpoint.pt (of stages before the last in folders of their own), and finally adapter/ and done.json, or
+stopped.json if it stopped itself. Started again, it resumes from its checkpoint. It trains on a GPU where there
+is one; `torchrun -m services.retrain.train --job ...` trains on several (adapters/ranks.py).
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
     from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
     from services.retrain.adapters.references import stored
     from services.retrain.adapters.snapshots import read_pairs
-    from services.retrain.adapters.training import Trainer
+    from services.retrain.adapters.training_stages import train_in_stages
     from shared.encoding.chat import load_tokenizer
 
     started = time.monotonic()
-    plan, base = TrainingPlan(**job["plan"]), Path(job["base_model"])
+    plan, base = TrainingPlan.told(job["plan"]), Path(job["base_model"])
     encoder = ChatEncoder(load_tokenizer(base), plan.prompt_tokens, plan.answer_tokens)
     snapshot = read_pairs(job["snapshot"], "train")
     pairs = encoder.encode_all(snapshot, plan.persona_share, plan.seed)
@@ -97,12 +97,12 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
     policy = LoraPolicy(model, shape, plan.seed, kept(), past)
     print(f"process {ranks.rank + 1} of {ranks.count} trains on {policy.device}", flush=True)
 
-    def report(step: TrainingStep) -> None:
+    def report(number: int, step: TrainingStep) -> None:
         if ranks.leads:
-            show(folder, step, plan)
+            show(folder, number, plan, step)
 
     try:
-        steps = Trainer(policy, pairs, plan, folder, ranks, praised).run(report)
+        steps = train_in_stages(policy, pairs, plan, folder, kept, report, ranks, praised)
     except (Unsuitable, Diverged) as why:
         if ranks.leads:
             write(folder / STOPPED, {"reason": why.reason, "message": why.message})
@@ -151,15 +151,19 @@ def keep(folder: Path, job: dict[str, Any], policy: LoraPolicy, encoder: ChatEnc
     (folder / KNOWN_ANSWERS).write_text(dump(known))
 
 
-def show(folder: Path, step: TrainingStep, plan: TrainingPlan) -> None:
-    words = f"{plan.objective} step {step.step} of {plan.max_steps} at most, loss {step.loss:.3f}"
-    progress = step.step / plan.max_steps
+def show(folder: Path, number: int, plan: TrainingPlan, step: TrainingStep) -> None:
+    """`number`: of the plan's stage, from 1."""
+    stages = plan.stages
+    stage, place = stages[number - 1], f"stage {number} of {len(stages)}: " * (len(stages) > 1)
+    words = f"{place}{stage.objective} step {step.step} of {stage.max_steps} at most, loss {step.loss:.3f}"
+    progress = step.step / stage.max_steps
     if step.marked:
         words += f", acts on {step.marked:.0%}"
-    if plan.objective != "sft":
-        words += f", margin {step.margin:.2f} (stops at {plan.stop_margin:g})"
-        progress = max(progress, min(step.margin / plan.stop_margin, 0.95))
-    write(folder / "progress.json", {"progress": min(progress, 1.0), "words": words})
+    if stage.objective != "sft":
+        words += f", margin {step.margin:.2f} (stops at {stage.stop_margin:g})"
+        progress = max(progress, min(step.margin / stage.stop_margin, 0.95))
+    progress = (number - 1 + min(progress, 1.0)) / len(stages)
+    write(folder / "progress.json", {"progress": progress, "words": words})
 
 
 def write(path: Path, content: object) -> None:

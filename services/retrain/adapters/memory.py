@@ -42,12 +42,13 @@ class MemorySnapshots:
 
 @dataclass
 class MemoryTrainer:
-    """`trained` lists the trainings that were really done, by run and objective. Each says that it cut
-    `counts`."""
+    """`trained` lists the trainings that were really done, by run and objective; `plans`: theirs. Each
+    says that it cut `counts`."""
 
     counts: dict[str, int] = field(default_factory=dict)
     made: dict[str, Trained] = field(default_factory=dict)
     trained: list[str] = field(default_factory=list)
+    plans: list[TrainingPlan] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
 
     def train(
@@ -63,6 +64,7 @@ class MemoryTrainer:
             raise Cancelled("training was stopped")
         if key not in self.made:
             self.trained.append(key)
+            self.plans.append(plan)
             progress(0.5, "half of it")
             steps = tuple(TrainingStep(n, 0.5, 1.0, 1.0, 2.0, 0.1, 1.0) for n in (1, 2, 3))
             self.made[key] = Trained(f"adapters/{key}", steps, 1.0, self.counts)

@@ -13,7 +13,8 @@ tensors do not fit into the caches. README.md says what each of these saves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,8 @@ class LoraPolicy:
         self.peft = get_peft_model(model, config)
         self.peft.eval()
         self._references, self._past = references, past
+        # What the adapter was when its stage began; None in the first one: nothing.
+        self._begun: dict[str, Tensor] | None = None
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
@@ -108,6 +111,25 @@ class LoraPolicy:
         return self._packed.log_probabilities(
             prepared.hidden, prepared.shape, prepared.answers, self.first
         )
+
+    def begin_stage(self, references: Callable[[str], References]) -> None:
+        """What is prepared from now on has the policy as it is now for its reference. `references`: where what
+        an adapter of that digest says is kept."""
+        self._begun = self.state()
+        self._references = references(_digest(self._begun))
+
+    @contextmanager
+    def _as_begun(self) -> Iterator[None]:
+        if self._begun is None:
+            with self.peft.disable_adapter():
+                yield
+            return
+        now = self.state()
+        self.load_state(self._begun)
+        try:
+            yield
+        finally:
+            self.load_state(now)
 
     def state(self) -> dict[str, Tensor]:
         named = self.peft.named_parameters()
@@ -146,10 +168,17 @@ class LoraPolicy:
         known = self._references.of(group)
         if known is not None:
             return tuple(one.to(self.device) for one in known)
-        with self.peft.disable_adapter():
+        with self._as_begun():
             found = self._packed.log_probabilities(hidden, shape, answers, self.first)
         self._references.keep(group, found)
         return tuple(found)
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def device_here() -> torch.device:

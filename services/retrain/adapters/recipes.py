@@ -10,6 +10,10 @@ least_confidence = 0.5
 replay_share = 0.2
 praised_answers = 32
 
+[[before]]
+objective = "sft"
+max_steps = 10
+
 [training]
 objective = "dpo"
 beta = 0.1
@@ -31,6 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from services.retrain.domain.objectives import OWN, PURPOSES
 from services.retrain.domain.recipes import Recipe, unknown
 from services.retrain.domain.strengths import in_order
+from services.retrain.domain.training import OF_ALL_STAGES
 from shared.language.errors import InvalidArgument
 from shared.language.pairs import PairSource
 
@@ -118,6 +123,16 @@ class _Training(_Table):
         return self
 
 
+class _Stage(_Training):
+    """Before the last one."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> _Stage:
+        if shared := sorted(self.model_fields_set & set(OF_ALL_STAGES)):
+            raise ValueError(f"{', '.join(shared)} is of all stages: [training] says it")
+        return self
+
+
 class _Gate(_Table):
     """Fields of Thresholds."""
 
@@ -143,8 +158,20 @@ class _File(_Table):
     version: Annotated[int, Field(ge=1)]
     what: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\n]*$")]
     selection: _Selection = _Selection()
+    before: Annotated[tuple[_Stage, ...], Field(strict=False, max_length=8)] = ()
     training: _Training
     gate: _Gate = _Gate()
+
+    @model_validator(mode="after")
+    def _begins_untrained(self) -> _File:
+        """Champions are held against the base model, which is the reference of a first stage only."""
+        stages = (*self.before, self.training)
+        held = [one.objective for one in stages if "history" in PURPOSES[one.objective].parameters]
+        if self.before and held:
+            raise ValueError(
+                f"{held[0]} looks at the policy's champions: it is no stage of several"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +221,7 @@ def read_recipe(path: Path) -> Recipe:
         replay_share=file.selection.replay_share,
         praised_answers=file.selection.praised_answers,
         plan=file.training.model_dump(exclude_unset=True),
+        before=tuple(stage.model_dump(exclude_unset=True) for stage in file.before),
         thresholds=file.gate.model_dump(exclude_unset=True),
     )
 

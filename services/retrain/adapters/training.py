@@ -84,6 +84,8 @@ class Trainer:
             report(step)
             if self._ranks.leads and len(self.steps) % self._plan.checkpoint_every == 0:
                 self._save()
+        if self._ranks.leads:
+            self._save()
         return self.steps
 
     def _is_done(self) -> bool:

@@ -99,7 +99,7 @@ class TrainingFolders:
     def of(self, run: Run, plan: TrainingPlan) -> TrainingFolder:
         """Makes nothing. Raises FailedPrecondition (NO_SUCH_BASE)."""
         job: dict[str, Any] = {
-            "plan": asdict(plan),
+            "plan": json.loads(json.dumps(asdict(plan))),  # compared with what was read as JSON
             "snapshot": run.snapshot.uri if run.snapshot else "",
             "base_model": str(self._base(run)),
             "threads": self.threads,

@@ -230,7 +230,8 @@ class Runner:
         trained = {rules.plan.objective: candidate}
         if rules.train_control:
             shares = (0.65, 1.0)
-            plan = replace(rules.plan, objective="sft", max_steps=len(candidate.steps))
+            steps = len(candidate.steps)
+            plan = replace(rules.plan, objective="sft", max_steps=steps, before=())
             trained["sft"] = self.trainer.train(run, plan, show, stopped, waits)
         return trained
 

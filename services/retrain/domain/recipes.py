@@ -13,7 +13,8 @@ from shared.language.errors import InvalidArgument
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """`plan` and `thresholds` are fields of TrainingPlan and Thresholds. What it does not set follows the
+    """`plan`, each of `before` (stages before the plan's own) and `thresholds` are fields of TrainingPlan and
+    Thresholds. What it does not set follows the
     policy and the deployment. `sources`: empty for all; `replay_share`, `praised_answers`: None where they are
     not set."""
 
@@ -25,6 +26,7 @@ class Recipe:
     replay_share: float | None = None
     praised_answers: int | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
+    before: tuple[Mapping[str, Any], ...] = ()
     thresholds: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -34,14 +36,16 @@ class Recipe:
     def applied(self, rules: Rules) -> Rules:
         """What it says takes precedence over `rules`. A candidate that is trained as the control would be has
         none beside it."""
+        plan = replace(rules.plan, **self.plan)
+        before = tuple(replace(rules.plan, **stage).with_adapter_of(plan) for stage in self.before)
         return replace(
             rules,
             recipe=self.name,
             recipe_version=self.version,
             caps=self._chooses(rules.caps),
-            plan=replace(rules.plan, **self.plan),
+            plan=replace(plan, before=before),
             thresholds=replace(rules.thresholds, **self.thresholds),
-            train_control=rules.train_control and self.objective != "sft",
+            train_control=rules.train_control and bool(self.before or self.objective != "sft"),
         )
 
     def _chooses(self, caps: Caps) -> Caps:

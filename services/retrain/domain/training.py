@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from shared.language.errors import FailedPrecondition
 from shared.language.identifiers import share_of
@@ -16,13 +17,21 @@ ALIKE, PROMPT_CUT, ANSWER_CUT = "ALIKE_WHERE_CUT", "PROMPT_CUT", "ANSWER_CUT"
 # Characters of what a user said of an answer that are read as a judgment of it.
 JUDGMENT = 500
 
+# What cannot differ between the stages of a training.
+OF_ALL_STAGES = (
+    *("rank", "alpha", "layers", "persona_share", "seed"),
+    *("prompt_tokens", "answer_tokens"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
     """Everything that determines the result of training on a snapshot. `objective` is one of
     domain/objectives.py, which says what the parameters below `answer_tokens` are of; for a control,
     `max_steps` is the number of steps that the candidate took. `stop_margin` is in units of `beta` times nats:
-    where the one is changed, so must be the other."""
+    where the one is changed, so must be the other. `before`: stages that the same adapter goes through first,
+    in their order, each from what the one before left, which is its reference; of what the adapter is made and
+    how pairs are read (rank to layers, persona_share, seed, the tokens) this plan decides for all."""
 
     objective: str = "dpo"
     rank: int = 16
@@ -66,6 +75,22 @@ class TrainingPlan:
     # Of the answers that users praised: how many are kept in a step, and how much that weighs.
     keep_answers: int = 2
     keep_weight: float = 8.0
+    before: tuple[TrainingPlan, ...] = ()
+
+    @classmethod
+    def told(cls, values: Mapping[str, Any]) -> TrainingPlan:
+        """From dataclasses.asdict's values, as JSON has them."""
+        before = tuple(map(cls.told, values.get("before", ())))
+        return cls(**{**values, "before": before})
+
+    def with_adapter_of(self, other: TrainingPlan) -> TrainingPlan:
+        """This stage of that plan: the same adapter, and pairs read the same way."""
+        return replace(self, **{name: getattr(other, name) for name in OF_ALL_STAGES}, before=())
+
+    @property
+    def stages(self) -> tuple[TrainingPlan, ...]:
+        """The last is this plan's own."""
+        return (*self.before, replace(self, before=()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +114,7 @@ class TrainingStep:
     is in nats per answer. `marked`: the share that clha (pairs that are far enough apart), cut (tokens that
     the user complains of) or figa (tokens that the rewrite changed) acts on; 0 for the others.
     `praise_lost`: of the step's praised answers (objectives/kept.py), in nats per token. `group_margins`: of
-    each group of people that the step had pairs of, for maxmin."""
+    each group of people that the step had pairs of, for maxmin. `step` counts on over a plan's stages."""
 
     step: int
     loss: float
@@ -101,6 +126,7 @@ class TrainingStep:
     marked: float = 0.0
     praise_lost: float = 0.0
     group_margins: Mapping[str, float] = field(default_factory=dict)
+    stage: int = 1
 
 
 @dataclass(frozen=True, slots=True)

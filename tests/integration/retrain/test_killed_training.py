@@ -7,6 +7,7 @@ import multiprocessing
 import random
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,21 +15,27 @@ import torch
 
 from services.retrain.adapters.policy import LoraPolicy, LoraShape
 from services.retrain.adapters.references import StoredReferences
-from services.retrain.adapters.training import Trainer
+from services.retrain.adapters.training_stages import train_in_stages
 from tests.integration.retrain.tiny import PLAN, pairs, tiny
 
 KILLS = 20
 LONG = replace(PLAN, max_steps=30, checkpoint_every=2)
+STAGED = replace(LONG, max_steps=15, before=(replace(LONG, objective="sft", max_steps=15),))
 # Each training goes on in a process of its own, which is forked: only the first imports torch.
 FORK = multiprocessing.get_context("fork")
 pytestmark = pytest.mark.timeout(300)
+
+
+def kept(folder: Path, adapter: str) -> StoredReferences:
+    return StoredReferences(folder / "references", f"tiny {adapter}")
 
 
 def train(folder: Path) -> None:
     torch.set_num_threads(1)
     references = StoredReferences(folder / "references", "tiny")
     policy = LoraPolicy(tiny(), LoraShape(rank=4, alpha=8, layers=2), 1, references)
-    Trainer(policy, pairs(), LONG, folder).run(lambda step: None)
+    plan = STAGED if (folder.parent / "staged").exists() else LONG
+    train_in_stages(policy, pairs(), plan, folder, partial(kept, folder), lambda *_: None)
     policy.save(folder / "adapter", "base")
     (folder / "done").touch()
 
@@ -49,7 +56,9 @@ def digest(folder: Path) -> str:
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-def test_twenty_kills_give_the_adapter_of_an_undisturbed_training(tmp_path: Path):
+@pytest.mark.parametrize("plan", ["one_stage", "staged"])
+def test_twenty_kills_give_the_adapter_of_an_undisturbed_training(tmp_path: Path, plan: str):
+    (tmp_path / plan).touch()
     began = time.monotonic()
     assert trained_for(tmp_path / "whole", None)
     whole, took = digest(tmp_path / "whole"), time.monotonic() - began
@@ -59,7 +68,7 @@ def test_twenty_kills_give_the_adapter_of_an_undisturbed_training(tmp_path: Path
             assert digest(tmp_path / str(ended)) == whole
             ended += 1
     last = tmp_path / str(ended)
-    was_begun = (last / "checkpoint.pt").exists()
+    was_begun = any(last.rglob("checkpoint.pt"))
     assert trained_for(last, None)
     assert digest(last) == whole
     assert ended or was_begun

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from services.retrain.adapters.recipes import SHIPPED, RecipeFolders, read_recipe
-from services.retrain.codec import decode_policy
+from services.retrain.codec import decode_policy, encode_recipe
 from services.retrain.domain.objectives import PURPOSES
 from services.retrain.domain.recipes import Recipe
 from services.retrain.domain.rules import Rules, Thresholds
@@ -59,7 +60,8 @@ def house_of(recipe: Recipe) -> House:
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
 def test_a_shipped_recipe_trains_by_the_objective_it_is_named_after(path: Path) -> None:
     recipe = read_recipe(path)
-    assert (recipe.name, recipe.objective, recipe.version) == (path.stem, path.stem, 1)
+    stages = "_".join([*(str(one["objective"]) for one in recipe.before), recipe.objective])
+    assert (recipe.name, stages, recipe.version) == (path.stem, path.stem, 1)
     plan = recipe.applied(Rules()).plan
     if recipe.name != "sft":
         # Each stops 15 nats apart, in its own beta's units.
@@ -67,7 +69,7 @@ def test_a_shipped_recipe_trains_by_the_objective_it_is_named_after(path: Path) 
 
 
 def test_there_is_a_recipe_for_every_objective() -> None:
-    assert set(RecipeFolders().all()) == set(PURPOSES)
+    assert set(RecipeFolders().all()) == {*PURPOSES, "sft_dpo"}
 
 
 def test_dpos_recipe_is_what_a_run_does_without_one() -> None:
@@ -116,13 +118,80 @@ def test_what_is_wrong_is_refused_by_file_and_field(
     assert (refused.value.reason, refused.value.field) == ("WRONG_RECIPE", field)
 
 
+STAGES = """
+[[before]]
+objective = "sft"
+max_steps = 3
+learning_rate = 0.001
+
+[[before]]
+objective = "ipo"
+
+[training]
+rank = 8
+"""
+
+
+def staged(former: str = "", other: str = "") -> str:
+    text = GOOD.replace("\n[training]\n", STAGES, 1)
+    assert former in text
+    return text.replace(former, other, 1)
+
+
+def test_stages_before_the_last_follow_the_deployment_and_share_the_adapter(tmp_path: Path) -> None:
+    recipe = read_recipe(written(tmp_path, staged()))
+    plan = recipe.applied(Rules(plan=TrainingPlan(rank=4, beta=0.3, seed=7))).plan
+    assert (plan.objective, plan.rank, plan.beta, plan.max_steps) == ("robust_dpo", 8, 0.3, 5)
+    sft, ipo = plan.before
+    assert (sft.objective, sft.rank, sft.max_steps, sft.learning_rate) == ("sft", 8, 3, 0.001)
+    assert (ipo.objective, ipo.rank, ipo.beta, ipo.seed) == ("ipo", 8, 0.3, 7)
+    assert plan.stages == (sft, ipo, replace(plan, before=()))
+    assert TrainingPlan.told(json.loads(json.dumps(asdict(plan)))) == plan
+    assert encode_recipe(recipe).training["before"] == "sft, ipo"
+
+
+@pytest.mark.parametrize(
+    ("former", "wrong", "field", "words"),
+    [
+        ("learning_rate = 0.001", "rank = 4", "before.0", "rank is of all stages"),
+        ('"ipo"', '"ppo"', "before.1.objective", "unknown; choose from sft"),
+        ('"ipo"', '"mnpo"', "", "mnpo looks at the policy's champions: it is no stage of several"),
+    ],
+)
+def test_a_wrong_stage_is_refused_by_its_place(
+    tmp_path: Path, former: str, wrong: str, field: str, words: str
+) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        read_recipe(written(tmp_path, staged(former, wrong)))
+    assert refused.value.field == field
+    assert words in refused.value.message
+
+
+def test_an_sft_after_other_stages_has_a_control(tmp_path: Path) -> None:
+    text = staged('objective = "robust_dpo"\nsmoothing = 0.2', 'objective = "sft"')
+    assert read_recipe(written(tmp_path, text)).applied(Rules()).train_control
+
+
+def test_a_run_keeps_its_stages_and_its_control_has_none() -> None:
+    stages = ({"objective": "sft", "max_steps": 3},)
+    house = house_of(Recipe("mine", 1, "", plan={"objective": "dpo"}, before=stages))
+    house.mine()
+    house.app.start(LOCAL, "a", "ann", "mine")
+    run = house.walk()
+    assert run.state == State.SUCCEEDED
+    assert [one.objective for one in run.rules.plan.stages] == ["sft", "dpo"]
+    candidate, control = house.trainer.plans
+    assert candidate == run.rules.plan
+    assert (control.objective, control.before) == ("sft", ())
+
+
 def test_a_folder_of_ones_own_comes_beside_what_is_shipped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written(tmp_path)
     recipes = recipes_of(RetrainSettings(recipes=str(tmp_path)))
     assert recipes.get("mine").version == 2
-    assert len(recipes.all()) == len(PURPOSES) + 1
+    assert len(recipes.all()) == len(PURPOSES) + 2
     with pytest.raises(InvalidArgument, match=r"no recipe 'yours'; choose from aot, .*, mine"):
         recipes.get("yours")
     written(tmp_path, (SHIPPED / "dpo.toml").read_text(), "dpo")
@@ -215,7 +284,7 @@ async def test_the_api_takes_recipes_by_name_and_says_which_there_are() -> None:
     servicer = house.servicer(RecipeFolders().all)
     listed = await servicer.ListRecipes(pb.ListRecipesRequest(), LOCALS)
     named = {one.name: one for one in listed.recipes}
-    assert list(named) == sorted(PURPOSES)
+    assert list(named) == sorted([*PURPOSES, "sft_dpo"])
     assert named["robust_dpo"].training["smoothing"] == "0.1"
     assert named["cut"].sources == ["user_guided_rewrite", "demonstration"]
     assert named["cut"].data == PURPOSES["cut"].data
