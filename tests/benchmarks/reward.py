@@ -178,7 +178,7 @@ def wins(found: Fitted, pairs: Sequence[Preference]) -> list[float]:
 def preferences(path: Path) -> list[Preference]:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    said = [{side: _messages(row[side]) for side in ("chosen", "rejected")} for row in rows]
+    said = [{side: messages_of(row[side]) for side in ("chosen", "rejected")} for row in rows]
     return preferences_of([json.dumps(one) for one in said])
 
 
@@ -186,7 +186,7 @@ def preferences_of(lines: Sequence[str]) -> list[Preference]:
     return [one for one in read_learnt(lines) if isinstance(one, Preference)]
 
 
-def _messages(transcript: str) -> list[dict[str, str]]:
+def messages_of(transcript: str) -> list[dict[str, str]]:
     parts = _SPEAKER.split(transcript)
     roles = {"Human": "user", "Assistant": "assistant"}
     spoken = zip(parts[1::2], parts[2::2], strict=True)

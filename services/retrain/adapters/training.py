@@ -83,9 +83,7 @@ class Trainer:
             self.steps.append(step)
             report(step)
             if self._ranks.leads and len(self.steps) % self._plan.checkpoint_every == 0:
-                self._save()
-        if self._ranks.leads:
-            self._save()
+                self.save()
         return self.steps
 
     def _is_done(self) -> bool:
@@ -189,7 +187,7 @@ class Trainer:
                 " unteach: train with another objective"
             )
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Atomic: after a kill there is either the former checkpoint or this one."""
         staging = self._folder / f"{CHECKPOINT}.staging"
         content = {

@@ -43,5 +43,7 @@ def train_in_stages(
             place.mkdir(exist_ok=True)
         trainer = Trainer(policy, pairs, stage, place, ranks, praised)
         made = trainer.run(partial(report, number))
+        if ranks.leads and number < len(plan.stages):
+            trainer.save()
         steps += [replace(one, step=len(steps) + one.step, stage=number) for one in made]
     return steps
