@@ -73,7 +73,6 @@ def test_references_of_a_stage_are_kept_by_what_the_adapter_was(tmp_path: Path):
 
 def test_a_finished_stage_is_not_trained_again(tmp_path: Path):
     first = train_in_stages(policy(), pairs(), STAGED, tmp_path, nowhere, lambda *_: None)
-    (tmp_path / "checkpoint.pt").unlink()
     told: list[int] = []
     again = train_in_stages(
         policy(), pairs(), STAGED, tmp_path, nowhere, lambda number, _: told.append(number)
