@@ -6,6 +6,9 @@ people.rollouts.CASE    of 1,000 simulated rollouts (--rollouts): the share that
 
 people.groups.POPULATION    who is in which group, learnt from made-up users (people_groups.py; --seeds)
 
+people.kept                 what keeping praised answers does (people_kept.py; --seeds); only if asked for by
+                            --only kept: it trains the real model twice a seed, in some ten minutes
+
 people.loops.POPULATION    whole untouched loops on the real model (people_loops.py; --seeds); only if asked
                            for by --only loops, because each takes some ten minutes
 
@@ -30,7 +33,7 @@ from shared.language.groups import CONTENT_BEFORE, UNKNOWN
 from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
 from shared.statistics.intervals import wilson
-from tests.benchmarks import people_groups, people_loops
+from tests.benchmarks import people_groups, people_kept, people_loops
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CHAMPION, CANARY = "assistant-v0", "assistant-v1"
@@ -156,7 +159,9 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3, help="of each population of --only groups")
     parser.add_argument(
-        "--only", choices=("groups", "rollouts", "loops"), help="by default groups and rollouts"
+        "--only",
+        choices=("groups", "rollouts", "kept", "loops"),
+        help="by default groups and rollouts",
     )
     parser.add_argument(
         "--populations",
@@ -168,6 +173,9 @@ def main() -> None:
     given = parser.parse_args()
     if given.only == "loops":
         people_loops.measure(given.seeds, given.populations)
+        return
+    if given.only == "kept":
+        people_kept.measure(given.seeds)
         return
     if given.only != "rollouts":
         people_groups.measure(given.seeds)
