@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from infra.local.stack import LocalStack
 from services.registry.adapters.adapter_folder import AdapterFolder
@@ -45,6 +46,9 @@ pytestmark = pytest.mark.timeout(900)
 LIKE_THE_BASE, SLIGHT = 0.0, 0.06
 # Nats a token that batches of another size make.
 NEAR = 0.05
+# In bfloat16 a batch is rounded otherwise than an answer that is read alone: 0.06 a token and 0.23 at one were
+# measured; another version's weights are 0.4 a token or more away.
+NEAR_IN_BATCH, NEAR_EACH = 0.1, 0.5
 # Any tokens.
 PROMPT = range(1000, 1012)
 
@@ -97,10 +101,14 @@ class Answer:
 
     def distance(self, served: Served, name: str, prompt: Sequence[int]) -> float:
         """From what the replica says of the same tokens under that name, in nats a token."""
+        return float(self.distances(served, name, prompt).mean())
+
+    def distances(self, served: Served, name: str, prompt: Sequence[int]) -> NDArray[np.float64]:
+        """Of each token, in nats."""
         known = KnownAnswers((KnownAnswer(tuple(prompt), tuple(self.tokens), (), ()),))
         (seen,) = served.proving.fleet.look(name, known).values()
         assert isinstance(seen, list)
-        return float(np.abs(np.subtract(self.log_probs, seen[0])).mean())
+        return np.abs(np.array(self.log_probs) - np.array(seen[0]))
 
 
 @pytest.fixture
@@ -194,8 +202,10 @@ def test_more_versions_than_slots_answer_each_by_its_own_weights(
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda name: served.answer(name, PROMPT, 24), asked))
     for name, answer in zip(asked, answers, strict=True):
-        distances = {one: answer.distance(served, one, PROMPT) for one in names}
-        assert distances[name] < NEAR, (name, distances)
+        apart = {one: answer.distances(served, one, PROMPT) for one in names}
+        distances = {one: float(found.mean()) for one, found in apart.items()}
+        assert distances[name] < NEAR_IN_BATCH, (name, distances)
+        assert apart[name].max() < NEAR_EACH, (name, apart[name])
         assert min(distances, key=distances.__getitem__) == name, (name, distances)
 
 
