@@ -29,6 +29,7 @@ from services.retrain.adapters.policy import LoraPolicy, LoraShape, load_model
 from services.retrain.adapters.recording import PROMPTS, recorded
 from shared.encoding.base_models import base_digest, write_base
 from shared.encoding.chat import load_tokenizer
+from shared.encoding.precision import dtype_name
 from shared.language.errors import Unavailable
 from shared.language.known_answers import (
     KNOWN_ANSWERS,
@@ -46,9 +47,10 @@ pytestmark = pytest.mark.timeout(900)
 LIKE_THE_BASE, SLIGHT = 0.0, 0.06
 # Nats a token that batches of another size make.
 NEAR = 0.05
-# In bfloat16 a batch is rounded otherwise than an answer that is read alone: 0.06 a token and 0.23 at one were
-# measured; another version's weights are 0.4 a token or more away.
-NEAR_IN_BATCH, NEAR_EACH = 0.1, 0.5
+# In bfloat16 a batch is rounded otherwise than an answer that is read alone, by up to 0.061 a token, and 0.23
+# at one of them; other versions were 0.4 a token or more away.
+NEAR_IN_BATCH = NEAR if dtype_name() == "float32" else 0.1
+NEAR_EACH, TIMES_AS_FAR = 0.5, 4
 # Any tokens.
 PROMPT = range(1000, 1012)
 
@@ -206,7 +208,8 @@ def test_more_versions_than_slots_answer_each_by_its_own_weights(
         distances = {one: float(found.mean()) for one, found in apart.items()}
         assert distances[name] < NEAR_IN_BATCH, (name, distances)
         assert apart[name].max() < NEAR_EACH, (name, apart[name])
-        assert min(distances, key=distances.__getitem__) == name, (name, distances)
+        others = min(distance for one, distance in distances.items() if one != name)
+        assert TIMES_AS_FAR * distances[name] < others, (name, distances)
 
 
 def test_a_replica_that_dies_within_a_step_says_nothing_of_the_canary(
