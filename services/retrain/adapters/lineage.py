@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.retrain.adapters.snapshots import ParquetSnapshots
-from services.retrain.app.retrain import selected
+from services.retrain.domain.praise import to_keep
 from services.retrain.domain.rules import Reading, Rules, whole_answers
 from services.retrain.domain.runs import Run, learnt_until
 from services.retrain.domain.selection import choices
@@ -43,8 +43,8 @@ class RetrainLineage(Lineage):
             if not pairs and not praised:
                 return []
             keys = {PolicyKey(tenant, one.policy or ASSISTANT) for one in (*pairs, *praised)}
-            now = {key.policy: self._now(session, key, praised) for key in keys}
             runs = session.runs(tenant, None, _MOST_RUNS)
+            now = {key.policy: self._now(session, key, runs) for key in keys}
         used = self._snapshots.pairs_of(
             lambda owner, _, conversation: owner == tenant and conversation == conversation_id,
             {run.snapshot.digest for run in runs if run.snapshot},
@@ -59,16 +59,17 @@ class RetrainLineage(Lineage):
             steps += found or [_not_kept(one, now[one.policy or ASSISTANT])]
         return steps
 
-    def _now(self, session: Session, key: PolicyKey, praised: Sequence[Pair]) -> _Now:
+    def _now(self, session: Session, key: PolicyKey, runs: Sequence[Run]) -> _Now:
         rules = self._rules_of(key)
+        pairs = session.pairs(key, rules.pairs_looked_at)
+        until = learnt_until(run for run in runs if run.policy == key.policy)
+        found = choices(pairs, rules.caps, self._reading(rules), until)
         keeps = rules.caps.praised_answers > 0
-        kept = selected(session, key, rules, self._reading).praised if praised and keeps else ()
-        reading = self._reading(rules)
-        until = learnt_until(session.runs(key.tenant, None, _MOST_RUNS, key.policy))
-        found = choices(session.pairs(key, rules.pairs_looked_at), rules.caps, reading, until)
+        praised = session.praised(key, rules.pairs_looked_at) if keeps else []
         return _Now(
             verdicts={one.pair.pair_id: one.verdict for one in found},
-            praised={one.pair_id for one in kept},
+            # With which persona each is told does not matter here.
+            praised={one.pair_id for one in to_keep(praised, pairs, {}, rules.caps)},
             keeps_praise=keeps,
             more_came=session.newest_pair(key) > session.pairs_seen(key),
         )
