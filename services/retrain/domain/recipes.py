@@ -14,9 +14,8 @@ from shared.language.errors import InvalidArgument
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """`plan`, each of `before` (stages before the plan's own) and `thresholds` are fields of TrainingPlan and
-    Thresholds. What it does not set follows the
-    policy and the deployment. `sources`: empty for all; `replay_share`, `praised_answers`: None where they are
-    not set."""
+    Thresholds. What it does not set follows the policy and the deployment. `sources`: empty for all;
+    `replay_share`, `praised_answers`: None where they are not set."""
 
     name: str
     version: int
@@ -45,7 +44,7 @@ class Recipe:
             caps=self._chooses(rules.caps),
             plan=replace(plan, before=before),
             thresholds=replace(rules.thresholds, **self.thresholds),
-            train_control=rules.train_control and bool(self.before or self.objective != "sft"),
+            train_control=rules.train_control and (bool(self.before) or self.objective != "sft"),
         )
 
     def _chooses(self, caps: Caps) -> Caps:

@@ -45,8 +45,6 @@ class Screen:
     def with_fit_samples(self, pair: Pair) -> Pair:
         """The pair with those of its samples that might have been chosen, too: some objectives learn from
         them."""
-        if not pair.samples:
-            return pair
         fit = [one for one in pair.samples if not self._problem_of_answer(pair, one.answer.text)]
         return replace(pair, samples=tuple(fit))
 
