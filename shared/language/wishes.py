@@ -7,6 +7,12 @@ from __future__ import annotations
 
 import re
 
+_ITEMS = r"(bullet(ed|s)?([- ]points?)?|numbered)?[ -]?(lists?|bullets?|bullet[- ]points?)"
+# "Don't use bullets", but not "That's not how I want it: use bullets" or "No, use bullets".
+_NO_LISTS = (
+    rf"no (more )?{_ITEMS}|without (any )?{_ITEMS}"
+    rf"|(not|(do|did|does)n['’]?t|never|stop|instead of|rather than|avoid)( [\w'’-]+){{0,4}}? {_ITEMS}"
+)
 # By subject, then by what is said of it.
 _SUBJECTS: dict[str, dict[str, str]] = {
     "length": {
@@ -17,8 +23,8 @@ _SUBJECTS: dict[str, dict[str, str]] = {
         r"|in[- ]depth|thorough|comprehensive|at least|(?<!no )more than|words or more",
     },
     "form": {
-        "prose": r"no (bullets?|lists?)|without (bullets?|lists?)|prose|paragraphs?",
-        "list": r"lists?|bullets?|bullet[- ]points?|numbered|steps?",
+        "prose": rf"{_NO_LISTS}|prose|paragraphs?",
+        "list": rf"{_ITEMS}|numbered|steps|step[- ]by[- ]step",
         "table": r"tables?|tabular|columns?",
     },
     "tone": {

@@ -59,6 +59,12 @@ TWENTY = "one two three four five six seven eight nine ten " * 2
         ("please use a list", "- one\n- two", True),
         ("please use a list", "one and two", False),
         ("no lists please, just prose", "- one\n- two", False),
+        ("No, please use a list.", "- one\n- two", True),
+        ("No, please use a list.", "one and two", False),
+        ("That's not how I want it: use a list.", "one and two", False),
+        ("Please don't use bullet points.", "- one\n- two", False),
+        ("Please don't use bullet points.", "one and two", True),
+        ("The first step is wrong.", "one and two", True),
         ("that's wrong, it should be the other one", TWENTY, True),
     ],
 )
@@ -85,6 +91,13 @@ def test_the_floor_of_sanity(text: str, problem: str) -> None:
 def test_unfinished_candidates_are_cut_at_their_last_sentence() -> None:
     assert clean(" It flows to the sea. And then the wat") == "It flows to the sea."
     assert clean("It never ends and") == ""
+    assert clean("Is it so? Yes.\n\nAnd then") == "Is it so? Yes."
+    assert clean("Take these:\n1. A pan\n2. Oil, and in 2026. Th") == (
+        "Take these:\n1. A pan\n2. Oil, and in 2026."
+    )
+    assert clean("Take these:\n1. A pan\n2. Oil\n3. So") == "Take these:\n1. A pan\n2. Oil"
+    assert clean("Take these:\n- A pan.\n\n3.") == "Take these:\n- A pan."
+    assert clean("Take these:\n1. A pa") == ""
     assert usable(["It flows to the sea. And"] * 2, "x", "") == (["It flows to the sea."], [])
 
 
@@ -104,6 +117,10 @@ def test_the_wish_is_a_suffix_of_the_request() -> None:
         text_message("user", "c?"),
     ]
     assert [m.text for m in wish_prompt(context, "shorter")] == ["a", "b", "c?\n\n(shorter)"]
+    form = "c?\n\n(Answer as a list of points, one a line.)"
+    assert wish_prompt(context, "No, please use a list.")[-1].text == form
+    more = "use a list, and say of each of them what it is for and how much it costs me"
+    assert wish_prompt(context, more)[-1].text == f"c?\n\n({more})"
 
 
 def test_context_keeps_the_newest_and_starts_with_the_user() -> None:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 
 from shared.language.messages import Message, text_message
+from shared.language.wishes import INSTRUCTIONS, marks, wishes
 
 MIN_WORDS = 5
 _REPEATED = re.compile(r"(.)\1{5,}")
@@ -27,11 +28,13 @@ _LONGER = re.compile(
     r"|or more|minimum|not enough|(?<!no )more than \d)\b",
     re.I,
 )
-_LIST = re.compile(r"\b(list|bullets?|bullet points|numbered|steps)\b", re.I)
-_NO_LIST = re.compile(r"\b(no|not|don't|without|stop)\b[^.]*\b(lists?|bullets?)", re.I)
 _WORDS = re.compile(r"\bwords?\b", re.I)
 _NUMBER = re.compile(r"\d+")
-_ITEM = re.compile(r"^\s*([-*•]|\d+[.)])\s", re.M)
+_ITEM = re.compile(r"^[ \t]*([-*•]|\d+[.)])[ \t]", re.M)
+_END = re.compile(r"""[.!?]["')”’`\]]*(?=\s)""")
+_NUMBERED = re.compile(r"\s*\d+[.)]")
+# What a complaint about an answer's form alone has at most, in words.
+_BRIEF = 12
 
 
 def rewrite_prompt(context: Sequence[Message], answer: Message, follow_up: str) -> list[Message]:
@@ -42,19 +45,36 @@ def rewrite_prompt(context: Sequence[Message], answer: Message, follow_up: str) 
 
 
 def wish_prompt(context: Sequence[Message], follow_up: str) -> list[Message]:
-    """The request once more, with the user's wish as a suffix."""
+    """The request once more, with the user's wish as a suffix: in their words, or, where these say nothing but
+    which form they want, as an instruction."""
     *before, request = context
-    asked = f"{request.text.strip()}\n\n({follow_up.strip()})"
+    form = wishes(follow_up).get("form") if len(follow_up.split()) <= _BRIEF else None
+    wish = INSTRUCTIONS["form", form] if form else follow_up.strip()
+    asked = f"{request.text.strip()}\n\n({wish})"
     return [*before, text_message("user", asked)]
 
 
 def clean(text: str) -> str:
-    """Stripped; cut after its last whole sentence if the token limit cut it off."""
-    text = text.strip()
-    if not text or text[-1] in _ENDS:
-        return text
-    last = max(text.rfind(mark) for mark in (". ", "! ", "? ", ".\n", "!\n", "?\n"))
-    return text[: last + 1].strip() if last > 0 else ""
+    """Stripped; cut after its last whole sentence or item if the token limit cut it off."""
+    lines = text.strip().split("\n")
+    while lines:
+        lines[-1] = _whole(lines[-1])
+        if lines[-1]:
+            break
+        lines.pop()
+        if lines and _ITEM.match(lines[-1]):  # it is whole, as something came after it
+            break
+    return "\n".join(lines).strip()
+
+
+def _whole(line: str) -> str:
+    """Up to the end of its last sentence; empty if that of none is there."""
+    if _NUMBERED.fullmatch(line):  # an item that was not begun
+        return ""
+    if not line or line[-1] in _ENDS:
+        return line
+    ends = [found.end() for found in _END.finditer(line)]
+    return next((line[:end] for end in ends[::-1] if not _NUMBERED.fullmatch(line[:end])), "")
 
 
 def problem_of(text: str, original: str, follow_up: str) -> str:
@@ -86,11 +106,10 @@ def heeds(text: str, original: str, follow_up: str) -> bool:
         return words <= min(named)
     if _SHORTER.search(follow_up) and words > 0.67 * before:
         return False
-    if _NO_LIST.search(follow_up):
+    said = marks(follow_up)
+    if ("form", "prose") in said:
         return not _ITEM.search(text)
-    if _LIST.search(follow_up):
-        return bool(_ITEM.search(text))
-    return True
+    return ("form", "list") not in said or bool(_ITEM.search(text))
 
 
 def tokens_for(original: str, follow_up: str, most: int) -> int:
