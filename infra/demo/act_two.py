@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from infra.demo.population import Population
 from infra.demo.progress import DemoFailed, Seen
@@ -33,6 +34,7 @@ class Limits:
     run_starts_s: float = 660.0
     run_ends_s: float = 900.0
     rollout_s: float = 600.0
+    followed_s: float = 60.0
     measure_s: float = 240.0
 
     def times(self, patience: float) -> Limits:
@@ -40,18 +42,26 @@ class Limits:
 
 
 @dataclass
-class ActTwo:
-    """How far the loop got by itself. `verdict`: "promoted", "rolled back", "rejected by the gate", or empty
-    if it did not reach one."""
+class Course:
+    """A run, and what became of its version. `verdict`: "promoted", "rolled back", "rejected by the gate", or
+    empty if it did not reach one; then `evidence` says why."""
+
+    run: Run | None = None
+    canary: registry_pb2.ModelVersion | None = None
+    verdict: str = ""
+    evidence: str = ""
+
+
+@dataclass
+class ActTwo(Course):
+    """How far the loop got by itself: the run that the alarm started, and those that `followed` it, each for
+    what its version did not give those who asked for it."""
 
     first_champion: str = ""
     first_served: str = ""
     book: Book = field(default_factory=Book)
     alarm: events_pb2.Alarm | None = None
-    run: Run | None = None
-    canary: registry_pb2.ModelVersion | None = None
-    verdict: str = ""
-    evidence: str = ""
+    followers: list[Course] = field(default_factory=list)
     champion: str = ""
     problem: str = ""
 
@@ -83,7 +93,8 @@ class Director:
             await self._shift()
             await self._train()
             if not self.act.verdict:
-                await self._roll_out()
+                await self._roll_out(self.act)
+            await self._follow()
             await self._measure()
         except DemoFailed as failed:
             self.act.problem = str(failed)
@@ -114,32 +125,57 @@ class Director:
         self._progress.headline("the alarm triggers a run")
         if not await self._until("the run", self._has_run, self._limits.run_starts_s):
             raise DemoFailed("the alarm did not start a run")
+        await self._end(self.act)
+
+    async def _end(self, course: Course) -> None:
+        """Until its run has ended."""
         self._crowd.pace.phase = "training"
         self._crowd.pace.interval_s = self._population.traffic.training_interval_s
-        if not await self._until("the run's verdict", self._run_ended, self._limits.run_ends_s):
+        ended = partial(self._run_ended, course)
+        if not await self._until("the run's verdict", ended, self._limits.run_ends_s):
             raise DemoFailed("the run did not reach a verdict in time")
         self._crowd.pace.interval_s = 0.0
-        self._judge_run()
+        self._judge_run(course)
 
-    def _judge_run(self) -> None:
+    def _judge_run(self, course: Course) -> None:
         """A rejection by the gate is a verdict too: the former champion keeps serving. Any other end of the run
-        ends the act."""
-        run = self.act.run
+        ends the course."""
+        run = course.run
         if run is None or run.state == retrain_pb2.RUN_STATE_SUCCEEDED:
             return
         if run.state != retrain_pb2.RUN_STATE_REJECTED:
             state = RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
             raise DemoFailed(f"{run.name} was {state}: {run.error or run.verdict}")
-        self.act.verdict = "rejected by the gate"
-        self.act.evidence = "; ".join(one.words for one in run.gate if one.verdict != "pass")
-        self._progress.say(f"{run.name}: {run.verdict}, no rollout; {self.act.evidence}")
+        course.verdict = "rejected by the gate"
+        course.evidence = "; ".join(one.words for one in run.gate if one.verdict != "pass")
+        self._progress.say(f"{run.name}: {run.verdict}, no rollout; {course.evidence}")
 
-    async def _roll_out(self) -> None:
+    async def _roll_out(self, course: Course) -> None:
         self._progress.headline("a canary among the users")
         self._crowd.pace.phase = "rollout"
-        if not await self._until("the rollout's verdict", self._decided, self._limits.rollout_s):
+        decided = partial(self._decided, course)
+        if not await self._until("the rollout's verdict", decided, self._limits.rollout_s):
             raise DemoFailed("the rollout was not decided in time")
-        self._progress.say(f"{self.act.verdict}: {self.act.evidence}")
+        self._progress.say(f"{course.verdict}: {course.evidence}")
+
+    async def _follow(self) -> None:
+        """The runs for those whom the version left without what they ask for, one after the other. What was
+        reached before stays, whatever becomes of these."""
+        what = "whom it left without what they ask for"
+        if not await self._until(what, self._is_followed, self._limits.followed_s):
+            return
+        for name in self.act.run.followed_by if self.act.run else ():
+            run = await self._watch.run(name)
+            course = Course(run)
+            self.act.followers.append(course)
+            self._progress.headline(f"a run of its own for {run.wish}")
+            try:
+                await self._end(course)
+                if not course.verdict:
+                    await self._roll_out(course)
+            except DemoFailed as failed:
+                course.evidence = str(failed)
+                self._progress.say(f"{name}: {failed}")
 
     async def _measure(self) -> None:
         self._progress.headline("measuring who serves now")
@@ -184,17 +220,23 @@ class Director:
                 f"{complaints} complaints are enough; from now on only a trickle of users"
             )
 
-    async def _run_ended(self) -> Seen:
-        assert self.act.run is not None  # noqa: S101 - the previous phase ended with it
-        self.act.run = await self._watch.run(self.act.run.name)
-        if self.act.run.state == retrain_pb2.RUN_STATE_HAND_OVER:
+    async def _run_ended(self, course: Course) -> Seen:
+        assert course.run is not None  # noqa: S101 - the previous phase ended with it
+        course.run = await self._watch.run(course.run.name)
+        if course.run.state == retrain_pb2.RUN_STATE_HAND_OVER:
             self._crowd.pace.phase, self._crowd.pace.interval_s = "rollout", 0.0
-        done = self.act.run.state in ENDED
-        return Seen(done, f"{run_words(self.act.run)}; {self._traffic_words()}")
+        done = course.run.state in ENDED
+        return Seen(done, f"{run_words(course.run)}; {self._traffic_words()}")
 
-    async def _decided(self) -> Seen:
-        assert self.act.run is not None  # noqa: S101 - the previous phase ended with it
-        self.act.canary = await self._watch.version(self.act.run.model_version)
+    async def _is_followed(self) -> Seen:
+        assert self.act.run is not None  # noqa: S101 - a phase before ended with it
+        self.act.run = await self._watch.run(self.act.run.name)
+        pending = self.act.run.may_be_followed
+        return Seen(not pending, f"not asked yet; {self._traffic_words()}")
+
+    async def _decided(self, course: Course) -> Seen:
+        assert course.run is not None  # noqa: S101 - the previous phase ended with it
+        course.canary = await self._watch.version(course.run.model_version)
         rollout = await self._watch.rollout()
         self.act.champion = rollout.champion.version
         states = {
@@ -202,10 +244,10 @@ class Director:
             registry_pb2.VERSION_STATE_ROLLED_BACK: "rolled back",
             registry_pb2.VERSION_STATE_REJECTED: "rolled back",
         }
-        self.act.verdict = states.get(self.act.canary.state, "")
-        changes = self.act.canary.changes
-        self.act.evidence = changes[-1].reason if changes else rollout.words
-        return Seen(bool(self.act.verdict), f"{rollout.words}; {self._traffic_words()}")
+        course.verdict = states.get(course.canary.state, "")
+        changes = course.canary.changes
+        course.evidence = changes[-1].reason if changes else rollout.words
+        return Seen(bool(course.verdict), f"{rollout.words}; {self._traffic_words()}")
 
     async def _is_over(self) -> Seen:
         over = self._traffic is not None and self._traffic.done()

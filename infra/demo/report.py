@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from infra.demo.act_one import ActOne
-from infra.demo.act_two import ActTwo
+from infra.demo.act_two import ActTwo, Course
 from infra.demo.audit import Audit, Sendings
 from infra.demo.compare import Compared
 from infra.demo.counts import Tally
@@ -88,8 +88,8 @@ class Report:
 
     @property
     def strange_versions(self) -> list[str]:
-        canary = self.two.canary.version if self.two.canary else ""
-        known = {self.two.first_champion, canary}
+        courses = (self.two, *self.two.followers)
+        known = {self.two.first_champion, *(one.canary.version for one in courses if one.canary)}
         return sorted({version for _, version in self.two.book.calls} - known)
 
     def as_dict(self) -> dict[str, Any]:
@@ -113,6 +113,7 @@ class Report:
             "only_groups": list(run.only_groups) if run else [],
             "verdict": self.two.verdict,
             "evidence": self.two.evidence,
+            "followers": [_follower(one) for one in self.two.followers],
             "champion": {"before": self.two.first_champion, "now": self.two.champion},
             "satisfaction": [_satisfaction(one) for one in self.satisfaction],
             "compared": [_compared(one) for one in self.compared],
@@ -187,6 +188,19 @@ def mined_rate(mined: Iterable[Any]) -> Rate:
 def _dissatisfaction(kind: int) -> float | None:
     name = events_pb2.FollowUpKind.Name(events_pb2.FollowUpKind.ValueType(kind))
     return dissatisfaction_of(name.removeprefix("FOLLOW_UP_KIND_").lower())
+
+
+def _follower(course: Course) -> dict[str, Any]:
+    run = course.run
+    return {
+        "run": run.name if run else "",
+        "wish": run.wish if run else "",
+        "train_pairs": run.snapshot.train_pairs if run else 0,
+        "effects_at_the_gate": list(run.effects) if run else [],
+        "only_groups": list(run.only_groups) if run else [],
+        "verdict": course.verdict,
+        "evidence": course.evidence,
+    }
 
 
 def _snapshot(act: ActTwo) -> dict[str, Any]:

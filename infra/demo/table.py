@@ -164,6 +164,9 @@ def _rollout(report: Report) -> list[Table]:
     changes = report.two.canary.changes if report.two.canary else []
     hands = sorted({change.actor for change in changes})
     table.add_row("who made the changes", ", ".join(hands))
+    for one in report.two.followers:
+        wish = one.run.wish if one.run else ""
+        table.add_row(f"then, for {wish} alone", f"{one.verdict or 'undecided'}: {one.evidence}")
     return [table]
 
 

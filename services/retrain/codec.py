@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from services.retrain.domain.effects import effects, gaps
+from services.retrain.domain.following import may_be_followed
 from services.retrain.domain.objectives import PURPOSES
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.recipes import Recipe
@@ -184,6 +185,9 @@ def encode_run(run: Run) -> pb.Run:
             )
             for one in run.history
         ],
+        wish=run.rules.caps.wish,
+        followed_by=[f"runs/{one}" for one in run.followed_by],
+        may_be_followed=may_be_followed(run),
     )
     encoded.create_time.FromDatetime(run.create_time)
     encoded.update_time.FromDatetime(run.update_time)
@@ -210,6 +214,7 @@ def encode_snapshot(snapshot: Snapshot) -> pb.Snapshot:
         pairs_by_group=snapshot.pairs_by_group,
         users_by_group=snapshot.users_by_group,
         users_by_source=snapshot.users_by_source,
+        users_by_wish=snapshot.users_by_wish,
         replayed_pairs=snapshot.replayed_pairs,
         smallest_user_share=snapshot.smallest_user_share,
         praised_answers=snapshot.praised_answers,

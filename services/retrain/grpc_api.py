@@ -86,7 +86,9 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
         self, request: pb.PreviewSnapshotRequest, context: Any
     ) -> pb.PreviewSnapshotResponse:
         key = _key(context, request.policy)
-        snapshot = await asyncio.to_thread(self._app.preview, key, self._place_of, request.recipe)
+        snapshot = await asyncio.to_thread(
+            self._app.preview, key, self._place_of, request.recipe, request.wish
+        )
         return pb.PreviewSnapshotResponse(snapshot=encode_snapshot(snapshot))
 
     async def ListRecipes(
@@ -104,7 +106,7 @@ class RetrainServicer(pb_grpc.RetrainServiceServicer):
     def _start(self, key: PolicyKey, request: pb.StartRetrainRequest) -> operations_pb2.Operation:
         asked = id_of(request.request_id, "request")
         reason = request.reason or "started by a person"
-        run = self._app.start(key, asked, reason, request.recipe)
+        run = self._app.start(key, asked, reason, request.recipe, request.wish)
         return self._operation(run.run)
 
 

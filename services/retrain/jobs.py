@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from services.retrain.app.retrain import Retrain
+from services.retrain.app.retrain import Retrain, Settled
 from services.retrain.app.runner import Runner
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.runs import Alarm
@@ -28,7 +28,9 @@ Body = Callable[[threading.Event], None]
 Clock = Callable[[], datetime]
 # An arbitrary number: of all replicas, the one that holds this lock advances the runs.
 _RUNNER_LOCK = 7_236_106
-VOLUME, SCHEDULE = "retrain.volume", "retrain.schedule"
+VOLUME, SCHEDULE, WISHES = "retrain.volume", "retrain.schedule", "retrain.wishes"
+# How often it is asked whether a rollout is over, in seconds.
+_LOOKS_S = 5.0
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -82,6 +84,11 @@ def on_schedule(app: Retrain) -> Body:
     return repeat(SCHEDULE, BySchedule(app).once, idle_s=1.0)
 
 
+def on_wishes(app: Retrain, settled: Settled) -> Body:
+    """Starts runs for what the last runs' versions did not give those who asked for it."""
+    return repeat(WISHES, ByWish(app, settled).once, idle_s=_LOOKS_S)
+
+
 @dataclass(slots=True)
 class Resting:
     """Policies whose trigger failed, until when."""
@@ -111,6 +118,18 @@ class ByVolume:
 
     def once(self) -> None:
         self._resting.each(self._app.known().values(), self._app.on_volume)
+
+
+class ByWish:
+    def __init__(self, app: Retrain, settled: Settled) -> None:
+        self._app, self._settled = app, settled
+        self._resting = Resting(app.clock, WISHES)
+
+    def once(self) -> None:
+        self._resting.each(self._app.known().values(), self._follow)
+
+    def _follow(self, policy: Policy) -> None:
+        self._app.follow(policy, self._settled)
 
 
 class BySchedule:

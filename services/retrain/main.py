@@ -30,7 +30,16 @@ from services.retrain.app.reporting import Reports
 from services.retrain.app.retrain import Retrain
 from services.retrain.app.runner import Runner
 from services.retrain.grpc_api import RetrainServicer
-from services.retrain.jobs import SCHEDULE, VOLUME, alarm_worker, on_schedule, on_volume, walk_runs
+from services.retrain.jobs import (
+    SCHEDULE,
+    VOLUME,
+    WISHES,
+    alarm_worker,
+    on_schedule,
+    on_volume,
+    on_wishes,
+    walk_runs,
+)
 from services.retrain.ports import PolicyTrainer
 from services.retrain.settings import RetrainSettings
 from services.retrain.stages import (
@@ -122,6 +131,7 @@ def build(common: CommonSettings, settings: RetrainSettings) -> Service:
             (ALARM_JOB, alarm_worker(database, app, SqlSession).run),
             (VOLUME, on_volume(app, database.waker(PAIRS))),
             (SCHEDULE, on_schedule(app)),
+            (WISHES, on_wishes(app, registry.settled)),
             ("runner", walk_runs(database, runner, database.waker(RUNS))),
             ("snapshots", repeat("retrain.snapshots", aged.once, idle_s=_LOOKS_AT_AGE_S)),
             ("outbox", OutboxRelay(database, log).run),

@@ -183,6 +183,11 @@ class Candidate:
     is_probed: bool = False
     adapter_digest: str = ""
 
+    @property
+    def serves(self) -> Composition:
+        """What answers whom."""
+        return self.composition or Composition(self.served_name)
+
 
 @dataclass(frozen=True, slots=True)
 class Contest:

@@ -52,6 +52,8 @@ class RetrainSettings(ServiceSettings):
     least_pairs: int = Field(default=8, ge=1)
     # No run trains on pairs of fewer users.
     least_users: int = Field(default=5, ge=1)
+    # What so many users ask for, and a run's version does not give them, has a run of its own; 0: never.
+    wish_users: int = Field(default=8, ge=0)
 
     # A snapshot looks at this many of the newest pairs; the caps below choose among them.
     pairs_looked_at: int = Field(default=5000, ge=1)
@@ -197,6 +199,7 @@ class RetrainSettings(ServiceSettings):
             pairs_wait_s=self.pairs_wait_s,
             least_pairs=self.least_pairs,
             least_users=self.least_users,
+            wish_users=self.wish_users,
             pairs_looked_at=self.pairs_looked_at,
             schedule=self.schedule,
             volume_pairs=self.volume_pairs,

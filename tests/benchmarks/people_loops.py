@@ -47,7 +47,7 @@ POPULATIONS: Mapping[str, Tastes] = {
     "one": [(BRIEF, 1.0)],
     "80_20_declared": [(BRIEF | PHONE, 0.8), (THOROUGH | DESKTOP, 0.2)],
 }
-_LIMIT_S = 2400.0
+_LIMIT_S = 3600.0
 # The cheaper arms say nothing of groups, and cost minutes.
 _ENVIRONMENT = {"TRIMTAB_RETRAIN_TRAIN_CONTROL": "false", "TRIMTAB_RETRAIN_IN_CONTEXT_ARM": "false"}
 
@@ -112,6 +112,7 @@ def figures(name: str, seed: int, result: Mapping[str, Any]) -> dict[str, Any]:
         "verdict": result["verdict"],
         "evidence": result["evidence"],
         "only_groups": result["only_groups"],
+        "followers": result["followers"],
         "gate": result["effects_at_the_gate"],
         "tastes": {one["taste"]: _rates(one) for one in result["effects"]},
         "problems": result["problems"],

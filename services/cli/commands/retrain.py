@@ -26,6 +26,12 @@ ENDED = ("SUCCEEDED", "REJECTED", "FAILED", "CANCELLED")
 RecipeName = Annotated[
     str, typer.Option("--recipe", help="What to train by: see `trimtab retrain recipes`.")
 ]
+Wish = Annotated[
+    str,
+    typer.Option(
+        "--wish", help="Take pairs of those alone who ask for this, such as wants.form=list."
+    ),
+]
 RunName = Annotated[str, typer.Argument(help="The run, such as runs/4f2a or 4f2a.")]
 
 
@@ -37,21 +43,29 @@ def start(
     request_id: Annotated[str, typer.Option(help="Repeating the same id gives the same run.")] = "",
     policy: PolicyName = "",
     recipe: RecipeName = "",
+    wish: Wish = "",
 ) -> None:
     """Start a run of a policy by hand.
 
-    What a recipe sets takes precedence over the policy's settings. With --wait the exit code is 0 if the run
-    succeeded, otherwise 1.
+    What a recipe sets takes precedence over the policy's settings. A version that was trained for one wish is
+    for those alone who ask for it. With --wait the exit code is 0 if the run succeeded, otherwise 1.
 
     \b
     Examples:
       trimtab retrain start --reason "new guideline" --wait
       trimtab retrain start --policy support --request-id nightly-2026-11-20
       trimtab retrain start --recipe robust_dpo --wait
+      trimtab retrain start --wish wants.form=list
     """
     session = session_of(context)
     why = f"{getpass.getuser()}: {reason}"
-    request = {"request_id": request_id, "reason": why, "policy": policy, "recipe": recipe}
+    request = {
+        "request_id": request_id,
+        "reason": why,
+        "policy": policy,
+        "recipe": recipe,
+        "wish": wish,
+    }
     operation = session.platform.call("retrain", "StartRetrain", request)
     run = (operation.get("metadata") or {}).get("run", {})
     if wait:
@@ -97,7 +111,9 @@ def list_(
 
 
 @app.command()
-def preview(context: typer.Context, policy: PolicyName = "", recipe: RecipeName = "") -> None:
+def preview(
+    context: typer.Context, policy: PolicyName = "", recipe: RecipeName = "", wish: Wish = ""
+) -> None:
     """Show which pairs a run of a policy would train on now, and what is left out. Starts nothing.
 
     \b
@@ -106,7 +122,7 @@ def preview(context: typer.Context, policy: PolicyName = "", recipe: RecipeName 
       trimtab retrain preview --recipe cut
     """
     session = session_of(context)
-    request = {"policy": policy, "recipe": recipe}
+    request = {"policy": policy, "recipe": recipe, "wish": wish}
     found = session.platform.call("retrain", "PreviewSnapshot", request, timeout_s=60.0)
     session.show(found, lambda: _snapshot(session, found["snapshot"]))
 
@@ -216,9 +232,7 @@ def _run(session: Session, found: Json) -> None:
         session.line(words)
     session.line(f"{found['name']}  {_state(found)}  {found['verdict'].replace('_', ' ')}")
     session.line(f"policy {found['policy'] or ASSISTANT}; trigger: {_trigger(found)}")
-    session.line(f"recipe: {_recipe(found)}")
-    if past := found.get("history"):
-        session.line(f"held to: {', '.join(map(_past, past))}")
+    _origin(session, found)
     session.line(f"from {found['champion_version'] or '-'} to {found['model_version'] or '-'}")
     if found["strength"] not in (0, 1) or found["tried"]:
         session.line(f"strength of the adapter: {found['strength']:g}")
@@ -249,6 +263,18 @@ def _run(session: Session, found: Json) -> None:
     session.line("")
     columns = ("figure", ">value", "interval", ">cases", "rule", "verdict", "in words")
     session.table(columns, rows, "The run has not reached the gate.")
+
+
+def _origin(session: Session, found: Json) -> None:
+    """For whom it was trained, by what, and held to what."""
+    if found["wish"]:
+        session.line(f"for those alone who are of {found['wish']}")
+    if followers := found["followed_by"]:
+        who = "those whom it left without what they ask for"
+        session.line(f"followed, for {who}, by {', '.join(followers)}")
+    session.line(f"recipe: {_recipe(found)}")
+    if past := found.get("history"):
+        session.line(f"held to: {', '.join(map(_past, past))}")
 
 
 def _write(path: Path, text: str) -> None:
@@ -287,6 +313,9 @@ def _snapshot(session: Session, snapshot: Json) -> None:
         session.line(f"to be kept: {praised} answers that {users} users praised")
     _parts(session, "by source", snapshot["pairs_by_source"], snapshot["users_by_source"])
     _parts(session, "by group", snapshot["pairs_by_group"], snapshot["users_by_group"])
+    if asked := snapshot["users_by_wish"]:
+        told = ", ".join(f"{wish} {users} users" for wish, users in sorted(asked.items()))
+        session.line(f"they ask for: {told}")
     _counts(session, "left out", snapshot["left_out"])
 
 

@@ -15,6 +15,7 @@ from services.retrain.ports import Candidate, Contest, Evaluated, Progress, Wait
 from shared.language.errors import Cancelled, FailedPrecondition, NotFound
 from shared.language.estimates import Estimate
 from shared.language.examples import Example
+from shared.language.groups import Composition
 from shared.language.pairs import Pair
 from shared.language.policies import ASSISTANT, PolicyKey, version_name
 
@@ -116,6 +117,12 @@ class MemoryRegistry:
 
     def champions(self, key: PolicyKey, most: int) -> list[Candidate]:
         return [self.champion(key), *self.former.get(key, ())][:most]
+
+    def settled(self, run: Run) -> tuple[Composition, str] | None:
+        if run.key in self.busy:
+            return None
+        own = self.version(run.tenant, run.model_version)
+        return self.champion(run.key).serves, own.served_name
 
     def register(self, request_id: str, adapter_path: str, run: Run, control: bool) -> Candidate:
         self._exists(run.key)

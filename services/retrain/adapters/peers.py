@@ -25,6 +25,7 @@ from shared.language.errors import (
     TrimtabError,
     from_code,
 )
+from shared.language.groups import Composition
 from shared.language.policies import PolicyKey
 
 _ACTOR = "retrain"
@@ -97,6 +98,16 @@ class GrpcRegistry:
         request = pb.GetRolloutRequest(policy=key.policy, former=most - 1)
         found = self._ask(self._stub.GetRollout, key.tenant, request)
         return [_candidate(one) for one in (found.rollout.champion, *found.former)][:most]
+
+    def settled(self, run: Run) -> tuple[Composition, str] | None:
+        """What answers whom for the run's policy, and the name that its version is served under; None while a
+        canary is out."""
+        request = pb.GetRolloutRequest(policy=run.policy)
+        rollout = self._ask(self._stub.GetRollout, run.tenant, request).rollout
+        if rollout.HasField("canary"):
+            return None
+        champion, own = _candidate(rollout.champion), self.version(run.tenant, run.model_version)
+        return champion.serves, own.served_name
 
     def register(self, request_id: str, adapter_path: str, run: Run, control: bool) -> Candidate:
         request = pb.RegisterVersionRequest(

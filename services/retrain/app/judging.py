@@ -76,6 +76,7 @@ class Judging:
             rules.suites,
             rules.interests,
             run.first_version,
+            rules.caps.wish,
         )
         judged = replace(run, gate=lines, verdict=verdict).reaching(reach)
         if is_worth_a_stronger_one(judged):

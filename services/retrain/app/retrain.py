@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from services.retrain.app.queue import placed
+from services.retrain.domain.asked import check_wish
 from services.retrain.domain.datasheet import describe
+from services.retrain.domain.following import left_without, may_be_followed
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.praise import to_keep
 from services.retrain.domain.recipes import RecipeOf, no_recipes
@@ -26,12 +28,15 @@ from services.retrain.domain.selection import select
 from services.retrain.domain.snapshots import Selection, Snapshot
 from services.retrain.ports import Policies, Session, Store
 from shared.language.errors import InvalidArgument, NotFound
+from shared.language.groups import Composition
 from shared.language.identifiers import stable_id
 from shared.language.policies import PolicyKey, policy_of_version
 
 _log = logging.getLogger(__name__)
 # Among so many of a policy's last runs, the one that passed is looked for whose snapshot was learnt last.
 RUNS_LOOKED_AT = 50
+# What answers whom, and the name under which the run's version is served; None while a canary is out.
+Settled = Callable[[Run], tuple[Composition, str] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +60,14 @@ class Retrain:
             assistants = [PolicyKey(tenant) for tenant in session.tenants()]
         return {key: Policy(key) for key in assistants} | dict(self.policies.known())
 
-    def start(self, key: PolicyKey, request_id: str, detail: str, recipe: str = "") -> Run:
-        """Raises NotFound (POLICY_NOT_FOUND) for a policy that does not exist, and InvalidArgument for a
-        recipe that does not, or is wrong."""
+    def start(
+        self, key: PolicyKey, request_id: str, detail: str, recipe: str = "", wish: str = ""
+    ) -> Run:
+        """`wish`: the run takes pairs of those who ask for it alone. Raises NotFound (POLICY_NOT_FOUND) for a
+        policy that does not exist, and InvalidArgument for a recipe or a wish that does not, or is wrong."""
         policy = self.policies.get(key)
         rules, trigger = self._rules(policy, recipe), Trigger(TriggerKind.PERSON, detail)
+        rules = rules.only_for(check_wish(wish))
         with self.store.begin() as session:
             return self._begin(session, policy, trigger, request_id, rules=rules)
 
@@ -84,6 +92,35 @@ class Retrain:
             if place is None:
                 return None
             return self._begin(session, policy, trigger, f"volume/{place}")
+
+    def follow(self, policy: Policy, settled: Settled) -> list[Run]:
+        """Queues a run for each wish that the policy's last run left unanswered, once nothing is rolled out any
+        more; see domain/following.py. Asks the registry only where there may be one. Raises Unavailable while
+        the registry is unavailable."""
+        with self.store.read() as session:
+            last = _last(session, policy.key)
+        if last is None or not may_be_followed(last):
+            return []
+        found = settled(last)
+        if found is None:
+            return []
+        serving, served_name = found
+        with self.store.begin() as session:
+            if _last(session, policy.key) != last:
+                return []
+            runs = [
+                self._begin(
+                    session,
+                    policy,
+                    Trigger(TriggerKind.WISH, f"{wish}, which {last.run} did not give them"),
+                    f"{last.run}/{wish}",
+                    rules=last.rules.only_for(wish),
+                )
+                for wish in left_without(last, serving, served_name)
+            ]
+            followers = tuple(run.run for run in runs)
+            session.put(replace(last, is_followed=True, followed_by=followers))
+        return runs
 
     def answers(self, alarm: Alarm) -> Policy | None:
         """The policy whose champion the alarm is about, as the registry says; None if it is about no champion.
@@ -151,9 +188,11 @@ class Retrain:
             session.put(found)
             return found
 
-    def preview(self, key: PolicyKey, place_of: Callable[[str], str], recipe: str = "") -> Snapshot:
-        """What a run of this recipe would be trained on. Raises as `start` does."""
-        rules = self._rules(self.policies.get(key), recipe)
+    def preview(
+        self, key: PolicyKey, place_of: Callable[[str], str], recipe: str = "", wish: str = ""
+    ) -> Snapshot:
+        """What a run of this recipe, for this wish, would be trained on. Raises as `start` does."""
+        rules = self._rules(self.policies.get(key), recipe).only_for(check_wish(wish))
         with self.store.read() as session:
             selection = selected(session, key, rules, self.reading)
         snapshot = describe(selection, "")
@@ -214,7 +253,8 @@ def selected(
     pairs = session.pairs(key, rules.pairs_looked_at)
     praised = session.praised(key, rules.pairs_looked_at) if rules.caps.praised_answers else []
     personas = session.personas({pair.user for pair in (*pairs, *praised)})
-    until = learnt_until(session.runs(key.tenant, None, RUNS_LOOKED_AT, key.policy))
+    runs = session.runs(key.tenant, None, RUNS_LOOKED_AT, key.policy)
+    until = learnt_until(runs, rules.caps.wish)
     selection = select(pairs, personas, rules.caps, reading(rules), until)
     return replace(selection, praised=to_keep(praised, pairs, personas, rules.caps))
 
@@ -226,6 +266,10 @@ def _more_pairs(session: Session, key: PolicyKey, enough: int) -> int | None:
     if session.under_way(key) or session.by_request(key, f"{TriggerKind.VOLUME}/volume/{place}"):
         return None
     return place if session.train_pairs_after(key, place, enough) >= enough else None
+
+
+def _last(session: Session, key: PolicyKey) -> Run | None:
+    return next(iter(session.runs(key.tenant, None, 1, key.policy)), None)
 
 
 def _known(session: Session, tenant: str, run: str) -> Run:

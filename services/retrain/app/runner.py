@@ -198,7 +198,8 @@ class Runner:
         return replace(
             run,
             snapshot=self.snapshots.keep(selection),
-            pairs_seen=seen,
+            # Of those who ask for something else it has seen nothing.
+            pairs_seen=0 if run.rules.caps.wish else seen,
             instruction=instruction_of(selection.train) if run.rules.in_context_arm else "",
             champion_version=champions[0].version,
             history=tuple(map(_past, champions[:wanted])),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from services.retrain.domain.asked import users_by_wish
 from services.retrain.domain.snapshots import Selection, Snapshot, digest_of, source_of
 
 
 def describe(selection: Selection, uri: str) -> Snapshot:
-    """The datasheet: how many pairs of which sources and groups and of how many users, the shares of the users
-    with the most and the fewest, how many pairs are replayed, how many were left out for which reasons, and
-    how many praised answers are kept. It names no user."""
+    """The datasheet: how many pairs of which sources and groups and of how many users, how many users ask for
+    what, the shares of the users with the most and the fewest, how many pairs are replayed, how many were left
+    out for which reasons, and how many praised answers are kept. It names no user."""
     users = Counter(pair.user for pair in selection.train)
     groups = Counter(group for pair in selection.train for group in pair.groups)
     in_groups = {(group, pair.user) for pair in selection.train for group in pair.groups}
@@ -30,6 +31,7 @@ def describe(selection: Selection, uri: str) -> Snapshot:
         left_out=selection.left_out,
         pairs_by_group=dict(sorted(groups.items())),
         users_by_group=_users_of(in_groups),
+        users_by_wish=users_by_wish(selection.train),
         users_by_source=_users_of(in_sources),
         replayed_pairs=selection.replayed,
         smallest_user_share=min(users.values(), default=0) / count,

@@ -135,18 +135,19 @@ def named(estimates: Sequence[Estimate]) -> list[str]:
     ]
 
 
-def helped_alone(lines: Sequence[GateCheck], sure: float) -> Reach:
+def helped_alone(lines: Sequence[GateCheck], sure: float, wish: str = "") -> Reach:
     """The groups that a version helps so surely that it may be given to them alone. As the surest of k are
     looked for, each is held to an error of (1 - confidence) / k. Groups whose line does not pass, and whose
     users may be in one of these, too, are spared. Of groups by wishes only those who surely lose are: there are
     many of them, and what some asked for by the way does not stand between others and what they want. Whoever
     is in no segment that is told apart cannot be named: if these are at risk, no learnt group gets it, as it
-    may share people with them."""
+    may share people with them. `wish`: what it was trained for alone, so that no other group is looked at."""
     told = {line.estimate.group: line for line in lines if _is_of_group(line.estimate)}
     helped = tuple(
         group
         for group, line in told.items()
         if group != EVERYONE_ELSE
+        and wish in ("", group)
         and line.estimate.confidence >= sure
         and _low_among(line.estimate, len(told)) > 0.5
     )

@@ -34,20 +34,24 @@ def check(
     suites: Collection[str] = (),
     interests: Interests | None = None,
     first_version: str = "",
+    wish: str = "",
 ) -> tuple[tuple[GateCheck, ...], str, Reach]:
     """The gate's lines, the verdict ("passed", "failed" or "not_enough_evidence"), and who may get the version
     (by default everyone). A suite that does not judge the policy's candidates has no lines;
     by default all do. Groups of people have lines of their own, as the rule for conflicts says. `first_version`
     is what served before any training, if that is no longer the champion: a little worse than each champion in
-    turn must not become much worse than the first."""
+    turn must not become much worse than the first. `wish`: what it was trained for alone; no one else gets it,
+    unless the rule looks at the mean."""
     rule, sure = interests or Interests(), confidence - _ROUNDING
     lines = _lines(estimates, champion_version, thresholds, sure, suites, rule)
     if first_version:
         lines += _beside_first(estimates, first_version, thresholds, sure, suites)
     verdict = verdict_of(lines)
-    if verdict == "passed" or rule.rule is ConflictRule.MEAN:
+    if rule.rule is ConflictRule.MEAN:
         return lines, verdict, Reach()
-    reach = helped_alone(lines, sure)
+    if verdict == "passed":
+        return lines, verdict, Reach((wish,) if wish else ())
+    reach = helped_alone(lines, sure, wish)
     narrower = for_some(lines, reach)
     if reach.groups and verdict_of(narrower) == "passed":
         return narrower, "passed", reach

@@ -92,6 +92,9 @@ class Provenance:
     replayed_pairs: int
     praised_answers: int
     praising_users: int
+    # What all of them ask for, if the run took no other pairs; how many users ask for what.
+    wish: str
+    users_by_wish: Mapping[str, int]
     by_source: tuple[Part, ...]
     by_group: tuple[Part, ...]
     left_out: tuple[Reason, ...]
@@ -263,6 +266,8 @@ def _provenance(run: Run) -> Provenance | None:
         replayed_pairs=found.replayed_pairs,
         praised_answers=found.praised_answers,
         praising_users=found.praising_users,
+        wish=run.rules.caps.wish,
+        users_by_wish=found.users_by_wish,
         by_source=_parts(found.pairs_by_source, found.users_by_source),
         by_group=_parts(found.pairs_by_group, found.users_by_group),
         left_out=_reasons(found.left_out),

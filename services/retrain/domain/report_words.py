@@ -64,6 +64,7 @@ REASONS = {
     "TOO_OLD": "too old",
     "OTHER_SOURCE": "of a source that the recipe does not take",
     "LOW_CONFIDENCE": "less sure than the recipe asks",
+    "OTHER_WISH": "of users who ask for something else",
     "NOTHING_TO_LEARN": "both answers say the same, or one says nothing",
     "ANSWER_CALLS_A_TOOL": "an answer calls a tool",
     "ALIKE_WHERE_CUT": "both answers are alike as far as training reads",
@@ -81,6 +82,7 @@ _TRIGGERS = {
     TriggerKind.SCHEDULE: "Its schedule started it",
     TriggerKind.VOLUME: "The number of new pairs started it",
     TriggerKind.DRIFT: "An alarm about the champion started it",
+    TriggerKind.WISH: "Users whom a version left without what they ask for started it",
 }
 # What may be behind a win rate that was not measured.
 _UNTRAINED = "REWARD_MODEL_UNTRAINED"

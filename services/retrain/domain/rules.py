@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.retrain.domain.selection import Alike, Caps, none_alike
 from services.retrain.domain.training import TrainingPlan
@@ -62,6 +62,8 @@ class Rules:
     least_pairs: int = 8
     # No run trains on pairs of fewer users.
     least_users: int = 5
+    # How many users must ask for the same for it to have a run of its own (following.py); 0: never.
+    wish_users: int = 8
     # A snapshot looks at this many of the newest pairs.
     pairs_looked_at: int = 5000
     # A cron expression in UTC; empty: never.
@@ -72,6 +74,10 @@ class Rules:
     drift: bool = True
     cooldown_s: float = 900.0
     max_failures: int = 3
+
+    def only_for(self, wish: str) -> Rules:
+        """Of a run that takes pairs of those alone who ask for this; empty: of everyone."""
+        return replace(self, caps=replace(self.caps, wish=wish))
 
 
 # Which pairs training could not tell apart under these rules: its base model's tokenizer and its limits say so.

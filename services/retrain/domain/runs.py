@@ -37,6 +37,7 @@ class TriggerKind(StrEnum):
     SCHEDULE = "schedule"
     VOLUME = "volume"
     DRIFT = "drift"
+    WISH = "wish"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,10 @@ class Run:
     progress: float = 0.0
     progress_words: str = ""
     is_cancelling: bool = False
+    # Whether it was asked, after its rollout, whom it left without what they asked for (following.py); the
+    # runs that were queued for these.
+    is_followed: bool = False
+    followed_by: tuple[str, ...] = ()
 
     @property
     def key(self) -> PolicyKey:
@@ -216,11 +221,12 @@ class Run:
         )
 
 
-def learnt_until(runs: Iterable[Run]) -> datetime | None:
+def learnt_until(runs: Iterable[Run], wish: str = "") -> datetime | None:
     """When the newest snapshot was made whose run passed the gate, or else the newest of all; None if there is
-    none. `runs` are those of a policy, newest first. Whether a version that passed became the champion is not
-    asked: if it did not, its pairs are replayed, or are among the newest, all the same."""
-    made = [run for run in runs if run.snapshot]
+    none. `runs` are those of a policy, newest first; those for another wish are passed over. Whether a version
+    that passed became the champion is not asked: if it did not, its pairs are replayed, or are among the
+    newest, all the same."""
+    made = [run for run in runs if run.snapshot and run.rules.caps.wish in ("", wish)]
     passed = (run for run in made if run.verdict == "passed")
     newest = next(passed, made[0] if made else None)
     return newest.snapshot_time if newest else None

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from services.retrain.domain.asked import asked_of
 from services.retrain.domain.duplicates import (
     LIKE_HELD_OUT,
     NEAR_DUPLICATE,
@@ -59,6 +60,8 @@ class Caps:
     # What else a pair must be to be taken: of one of these sources (empty: of any), at least this certain.
     sources: tuple[str, ...] = ()
     least_confidence: float = 0.0
+    # Only of users who ask for this (a group by wishes, asked.py); empty: of all.
+    wish: str = ""
 
 
 # What is counted, and how many are allowed: of users, for each number that is tried.
@@ -121,8 +124,9 @@ def choices(
     until: datetime | None = None,
 ) -> list[Choice]:
     """Each pair, newest first, with its part ("train", "held_out"), or why it is left out: NOTHING_TO_LEARN,
-    ANSWER_CALLS_A_TOOL, ALIKE_WHERE_CUT, OTHER_SOURCE, LOW_CONFIDENCE, TOO_OLD, PART_IS_FULL, USER_CAP,
-    USER_DAY_CAP, USER_SHARE, DAY_CAP, SOURCE_CAP, LIKE_HELD_OUT, NEAR_DUPLICATE, GROUP_SHARE, REPLAY_SHARE.
+    ANSWER_CALLS_A_TOOL, ALIKE_WHERE_CUT, OTHER_SOURCE, LOW_CONFIDENCE, OTHER_WISH, TOO_OLD, PART_IS_FULL,
+    USER_CAP, USER_DAY_CAP, USER_SHARE, DAY_CAP, SOURCE_CAP, LIKE_HELD_OUT, NEAR_DUPLICATE, GROUP_SHARE,
+    REPLAY_SHARE.
 
     How many train pairs a user may have depends on how many all users have, and vice versa: all numbers from
     `pairs_per_user` down are tried side by side in one pass. The largest number that leaves nobody with more
@@ -172,10 +176,12 @@ def _useless(pair: Pair, are_alike: Alike) -> str:
 
 
 def _unwanted(pair: Pair, caps: Caps) -> str:
-    """Why this recipe does not take the pair; empty if it does."""
+    """Why this run does not take the pair; empty if it does."""
     if caps.sources and source_of(pair) not in caps.sources:
         return "OTHER_SOURCE"
-    return "LOW_CONFIDENCE" if pair.confidence < caps.least_confidence else ""
+    if pair.confidence < caps.least_confidence:
+        return "LOW_CONFIDENCE"
+    return "OTHER_WISH" if caps.wish and caps.wish not in asked_of(pair) else ""
 
 
 def _chosen(candidates: Sequence[Pair], caps: Caps, until: datetime | None) -> list[Choice]:

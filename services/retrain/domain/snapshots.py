@@ -110,6 +110,8 @@ class Snapshot:
     # To train on, of each group of people, learnt ones and segments.
     pairs_by_group: Mapping[str, int] = field(default_factory=dict)
     users_by_group: Mapping[str, int] = field(default_factory=dict)
+    # Of the training pairs, by what these ask for (asked.py); empty in snapshots of before it was counted.
+    users_by_wish: Mapping[str, int] = field(default_factory=dict)
     # To train on; empty in snapshots of before it was counted.
     users_by_source: Mapping[str, int] = field(default_factory=dict)
     # Of the training pairs, those of before the last snapshot that are trained on again (replay.py).

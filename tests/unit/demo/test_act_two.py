@@ -33,6 +33,8 @@ class Loop:
     end: retrain_pb2.RunState.ValueType = retrain_pb2.RUN_STATE_SUCCEEDED
     canary: registry_pb2.VersionState.ValueType = registry_pb2.VERSION_STATE_CHAMPION
     alarms: bool = True
+    # How the runs end that follow; none do by default.
+    follower: retrain_pb2.RunState.ValueType = retrain_pb2.RUN_STATE_UNSPECIFIED
     states: list[retrain_pb2.RunState.ValueType] = field(default_factory=list)
 
     async def champion(self) -> str:
@@ -57,7 +59,17 @@ class Loop:
         state = steps[len(self.states)] if len(self.states) < len(steps) else self.end
         self.states.append(state)
         lines = [retrain_pb2.GateCheck(verdict="fail", words="too long")]
-        return retrain_pb2.Run(name="runs/1", state=state, model_version="v1", gate=lines)
+        if name != "runs/1":
+            return retrain_pb2.Run(
+                name=name, state=self.follower, error="no disk", wish="wants.form=list"
+            )
+        return retrain_pb2.Run(
+            name="runs/1",
+            state=state,
+            model_version="v1",
+            gate=lines,
+            followed_by=["runs/2", "runs/3"] if self.follower else [],
+        )
 
     async def pairs(self, state: str) -> int:
         return 7
@@ -124,3 +136,21 @@ async def test_an_alarm_that_never_comes_is_named(
     monkeypatch.setattr("tests.unit.demo.test_act_two.LIMITS", limits)
     act = await play(tmp_path, Loop(alarms=False), monkeypatch)
     assert (act.verdict, act.problem) == ("", "drift raised no alarm")
+
+
+async def test_runs_that_follow_are_played_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act = await play(tmp_path, Loop(follower=retrain_pb2.RUN_STATE_SUCCEEDED), monkeypatch)
+    assert [(one.verdict, one.evidence) for one in act.followers] == [("promoted", "better")] * 2
+    assert [one.run.name for one in act.followers if one.run] == ["runs/2", "runs/3"]
+
+
+async def test_a_follower_that_fails_leaves_what_was_reached_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act = await play(tmp_path, Loop(follower=retrain_pb2.RUN_STATE_FAILED), monkeypatch)
+    assert (act.verdict, act.problem) == ("promoted", "")
+    words = ["runs/2 was failed: no disk", "runs/3 was failed: no disk"]
+    assert [one.evidence for one in act.followers] == words
+    assert act.book.calls["measure", "v0"] > 0

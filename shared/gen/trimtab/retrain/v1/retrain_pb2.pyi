@@ -68,6 +68,8 @@ class _TriggerKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TriggerKi
     TRIGGER_KIND_SCHEDULE: _TriggerKind.ValueType  # 2
     TRIGGER_KIND_VOLUME: _TriggerKind.ValueType  # 3
     TRIGGER_KIND_DRIFT: _TriggerKind.ValueType  # 4
+    TRIGGER_KIND_WISH: _TriggerKind.ValueType  # 5
+    """Users whom the version of a former run left without what they ask for."""
 
 class TriggerKind(_TriggerKind, metaclass=_TriggerKindEnumTypeWrapper): ...
 
@@ -76,6 +78,8 @@ TRIGGER_KIND_PERSON: TriggerKind.ValueType  # 1
 TRIGGER_KIND_SCHEDULE: TriggerKind.ValueType  # 2
 TRIGGER_KIND_VOLUME: TriggerKind.ValueType  # 3
 TRIGGER_KIND_DRIFT: TriggerKind.ValueType  # 4
+TRIGGER_KIND_WISH: TriggerKind.ValueType  # 5
+"""Users whom the version of a former run left without what they ask for."""
 Global___TriggerKind: _TypeAlias = TriggerKind  # noqa: Y015
 
 @_typing.final
@@ -205,6 +209,26 @@ class Snapshot(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class UsersByWishEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DIGEST_FIELD_NUMBER: _builtins.int
     URI_FIELD_NUMBER: _builtins.int
     TRAIN_PAIRS_FIELD_NUMBER: _builtins.int
@@ -221,6 +245,7 @@ class Snapshot(_message.Message):
     SMALLEST_USER_SHARE_FIELD_NUMBER: _builtins.int
     PRAISED_ANSWERS_FIELD_NUMBER: _builtins.int
     PRAISING_USERS_FIELD_NUMBER: _builtins.int
+    USERS_BY_WISH_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     """SHA-256 of its content."""
     uri: _builtins.str
@@ -253,6 +278,10 @@ class Snapshot(_message.Message):
     def users_by_source(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """How many users the training pairs of each source are of; empty in runs of before this was counted."""
 
+    @_builtins.property
+    def users_by_wish(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many users' training pairs ask for what, such as wants.form=list."""
+
     def __init__(
         self,
         *,
@@ -272,10 +301,11 @@ class Snapshot(_message.Message):
         smallest_user_share: _builtins.float = ...,
         praised_answers: _builtins.int = ...,
         praising_users: _builtins.int = ...,
+        users_by_wish: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "held_out_pairs", b"held_out_pairs", "held_out_users", b"held_out_users", "largest_user_share", b"largest_user_share", "left_out", b"left_out", "pairs_by_group", b"pairs_by_group", "pairs_by_source", b"pairs_by_source", "praised_answers", b"praised_answers", "praising_users", b"praising_users", "replayed_pairs", b"replayed_pairs", "smallest_user_share", b"smallest_user_share", "train_pairs", b"train_pairs", "train_users", b"train_users", "uri", b"uri", "users_by_group", b"users_by_group", "users_by_source", b"users_by_source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "held_out_pairs", b"held_out_pairs", "held_out_users", b"held_out_users", "largest_user_share", b"largest_user_share", "left_out", b"left_out", "pairs_by_group", b"pairs_by_group", "pairs_by_source", b"pairs_by_source", "praised_answers", b"praised_answers", "praising_users", b"praising_users", "replayed_pairs", b"replayed_pairs", "smallest_user_share", b"smallest_user_share", "train_pairs", b"train_pairs", "train_users", b"train_users", "uri", b"uri", "users_by_group", b"users_by_group", "users_by_source", b"users_by_source", "users_by_wish", b"users_by_wish"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -396,6 +426,9 @@ class Run(_message.Message):
     INSTRUCTION_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
     GROUP_MARGINS_FIELD_NUMBER: _builtins.int
+    WISH_FIELD_NUMBER: _builtins.int
+    MAY_BE_FOLLOWED_FIELD_NUMBER: _builtins.int
+    FOLLOWED_BY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """runs/{run}"""
     state: Global___RunState.ValueType
@@ -429,6 +462,12 @@ class Run(_message.Message):
     """
     instruction: _builtins.str
     """What the champion was told in the arm that is called in_context in `estimates`; empty: there was none."""
+    wish: _builtins.str
+    """What the users ask for whose pairs alone it takes, such as wants.form=list; empty: it takes everybody's."""
+    may_be_followed: _builtins.bool
+    """Whether it is still to be asked, once its rollout is over, whom it left without what they ask for, unless a
+    newer run takes its place; and the runs that were queued for these.
+    """
     @_builtins.property
     def trigger(self) -> Global___Trigger: ...
     @_builtins.property
@@ -477,6 +516,8 @@ class Run(_message.Message):
     def group_margins(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Each group's implicit reward margin at the end of a training that tells groups apart (maxmin)."""
 
+    @_builtins.property
+    def followed_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -515,10 +556,13 @@ class Run(_message.Message):
         instruction: _builtins.str = ...,
         history: _abc.Iterable[Global___PastPolicy] | None = ...,
         group_margins: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        wish: _builtins.str = ...,
+        may_be_followed: _builtins.bool = ...,
+        followed_by: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "interests", b"interests", "snapshot", b"snapshot", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "effects", b"effects", "error", b"error", "estimates", b"estimates", "gaps", b"gaps", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "group_margins", b"group_margins", "history", b"history", "instruction", b"instruction", "interests", b"interests", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "objective", b"objective", "only_groups", b"only_groups", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "recipe", b"recipe", "recipe_version", b"recipe_version", "snapshot", b"snapshot", "spared_groups", b"spared_groups", "state", b"state", "steps", b"steps", "strength", b"strength", "tenant", b"tenant", "training_counts", b"training_counts", "tried", b"tried", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "effects", b"effects", "error", b"error", "estimates", b"estimates", "followed_by", b"followed_by", "gaps", b"gaps", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "group_margins", b"group_margins", "history", b"history", "instruction", b"instruction", "interests", b"interests", "may_be_followed", b"may_be_followed", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "objective", b"objective", "only_groups", b"only_groups", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "recipe", b"recipe", "recipe_version", b"recipe_version", "snapshot", b"snapshot", "spared_groups", b"spared_groups", "state", b"state", "steps", b"steps", "strength", b"strength", "tenant", b"tenant", "training_counts", b"training_counts", "tried", b"tried", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict", "wish", b"wish"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -622,6 +666,7 @@ class StartRetrainRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     RECIPE_FIELD_NUMBER: _builtins.int
+    WISH_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     reason: _builtins.str
     """Who requests it and why; recorded."""
@@ -629,6 +674,8 @@ class StartRetrainRequest(_message.Message):
     """Empty: assistant."""
     recipe: _builtins.str
     """Its name; INVALID_ARGUMENT (UNKNOWN_RECIPE) if there is none. Empty: the policy's own settings."""
+    wish: _builtins.str
+    """As of Run; INVALID_ARGUMENT (UNKNOWN_WISH) for one that people are not told apart by."""
     def __init__(
         self,
         *,
@@ -636,10 +683,11 @@ class StartRetrainRequest(_message.Message):
         reason: _builtins.str = ...,
         policy: _builtins.str = ...,
         recipe: _builtins.str = ...,
+        wish: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "reason", b"reason", "recipe", b"recipe", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "reason", b"reason", "recipe", b"recipe", "request_id", b"request_id", "wish", b"wish"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -871,19 +919,22 @@ class PreviewSnapshotRequest(_message.Message):
 
     POLICY_FIELD_NUMBER: _builtins.int
     RECIPE_FIELD_NUMBER: _builtins.int
+    WISH_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Empty: assistant."""
     recipe: _builtins.str
     """As of StartRetrainRequest."""
+    wish: _builtins.str
     def __init__(
         self,
         *,
         policy: _builtins.str = ...,
         recipe: _builtins.str = ...,
+        wish: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "recipe", b"recipe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "recipe", b"recipe", "wish", b"wish"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,38 @@
+"""Whom a run left without what they asked for, to be trained for on their own.
+
+A run trains one adapter for all that its users ask for. Where that does not give some of them what they want,
+the gate or the rollout sees it, and they keep the answers that they had. Then each of these wishes gets a run
+of its own pairs, whose version is for those who ask for it. So a version becomes a set of adapters where one
+was measured not to do.
+"""
+
+from __future__ import annotations
+
+from services.retrain.domain.runs import Run, TriggerKind
+from shared.language.groups import Composition
+from shared.language.interests import ConflictRule
+
+_JUDGED = ("passed", "failed", "not_enough_evidence")
+
+
+def may_be_followed(run: Run) -> bool:
+    """Whether it was trained for several wishes at once, and versions may be for some people alone."""
+    is_mixed = run.trigger.kind is not TriggerKind.WISH and not run.rules.caps.wish
+    is_parted = run.rules.interests.rule is not ConflictRule.MEAN
+    is_judged = run.has_ended and run.verdict in _JUDGED
+    return is_mixed and is_parted and is_judged and len(_wished(run)) > 1 and not run.is_followed
+
+
+def left_without(run: Run, serving: Composition, served_name: str) -> list[str]:
+    """The wishes of its pairs that are not answered by `served_name`, its version; what most users ask for
+    comes first."""
+    found = _wished(run)
+    left = [wish for wish in found if serving.answering((wish,)) != served_name]
+    return sorted(left, key=lambda wish: (-found[wish], wish))
+
+
+def _wished(run: Run) -> dict[str, int]:
+    """The wishes of so many users that each could have a run of its own, and how many these are."""
+    rules, found = run.rules, run.snapshot.users_by_wish if run.snapshot else {}
+    least = max(rules.wish_users, rules.least_users, rules.least_pairs)
+    return {wish: users for wish, users in found.items() if rules.wish_users and users >= least}
