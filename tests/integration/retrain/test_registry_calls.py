@@ -15,9 +15,11 @@ from services.retrain.domain.policies import Policy
 from services.retrain.domain.runs import Run, State, Trigger, TriggerKind
 from shared.access.headers import TENANT
 from shared.calls.client import channel
+from shared.contracts.people import encode_composition
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb
 from shared.gen.trimtab.registry.v1 import registry_pb2_grpc
 from shared.language.errors import NotFound, Unavailable
+from shared.language.groups import Composition, Layer, Reach
 from shared.language.policies import PolicyKey
 from tests.unit.retrain.pairs import START
 
@@ -41,6 +43,8 @@ class Noting(registry_pb2_grpc.RegistryServiceServicer):
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
+        self.has_canary = False
+        self.composition = encode_composition(Composition("acme.sales-v2"))
         self.policies = {
             ACME.name: pb.Policy(name=ACME.name),
             SALES.name: pb.Policy(name=SALES.name, triggers=pb.Triggers(volume_pairs=0)),
@@ -66,10 +70,12 @@ class Noting(registry_pb2_grpc.RegistryServiceServicer):
     def GetRollout(self, request: Any, context: Any) -> Any:
         self.note("GetRollout", context, f"{request.policy} {request.former}")
         champion = pb.ModelVersion(version="sales-v2", served_name="acme.sales-v2")
+        champion.composition.CopyFrom(self.composition)
         former = [pb.ModelVersion(version="sales-v1", adapter_path="a/v1", adapter_digest="d1")]
-        return pb.GetRolloutResponse(
-            rollout=pb.Rollout(champion=champion), former=former[: request.former]
-        )
+        rollout = pb.Rollout(champion=champion)
+        if self.has_canary:
+            rollout.canary.version = "sales-v3"
+        return pb.GetRolloutResponse(rollout=rollout, former=former[: request.former])
 
     def RegisterVersion(self, request: Any, context: Any) -> Any:
         self.note("RegisterVersion", context, f"{request.policy} {request.parent}")
@@ -77,7 +83,8 @@ class Noting(registry_pb2_grpc.RegistryServiceServicer):
 
     def GetVersion(self, request: Any, context: Any) -> Any:
         self.note("GetVersion", context, request.name)
-        return pb.GetVersionResponse(version=pb.ModelVersion(version="sales-v3"))
+        version = pb.ModelVersion(version="sales-v3", served_name="acme.sales-v3")
+        return pb.GetVersionResponse(version=version)
 
     def StartRollout(self, request: Any, context: Any) -> Any:
         self.note("StartRollout", context, f"{request.request_id} {request.version}")
@@ -131,6 +138,18 @@ def test_every_call_is_made_in_the_tenant_that_it_is_about(served: Served) -> No
         ("StartRollout", "acme", "run-1 sales-v3"),
         ("RejectVersion", "acme", "sales-v4"),
     ]
+
+
+def test_who_is_answered_by_what_is_told_once_no_canary_is_out(served: Served) -> None:
+    composed = Composition("base", (Layer("acme.sales-v3", Reach(("wants.form=list",))),))
+    served.noting.composition = encode_composition(composed)
+    assert served.registry.settled(RUN) == (composed, "acme.sales-v3")
+    assert served.noting.asked == [
+        ("GetRollout", "acme", "sales 0"),
+        ("GetVersion", "acme", "modelVersions/sales-v3"),
+    ]
+    served.noting.has_canary = True
+    assert served.registry.settled(RUN) is None
 
 
 def test_all_policies_are_asked_for_every_few_seconds_and_kept_while_the_registry_is_away(

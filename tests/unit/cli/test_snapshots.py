@@ -14,6 +14,7 @@ SNAPSHOT = {
     "praising_users": 21,
     "pairs_by_source": {"edit": 19, "import": 100},
     "users_by_source": {"edit": 8},
+    "users_by_wish": {"wants.length=shorter": 20, "wants.form=list": 9},
 }
 
 
@@ -24,6 +25,7 @@ def test_a_snapshot_says_from_whose_pairs_it_is(trimtab: Any) -> None:
     assert "replayed: 12 pairs of before the last snapshot" in text
     assert "to be kept: 24 answers that 21 users praised" in text
     assert "by source: edit 19 pairs of 8 users, import 100 pairs" in text
+    assert "they ask for: wants.form=list 9 users, wants.length=shorter 20 users" in text
 
 
 def test_a_snapshot_of_before_says_what_it_knows(trimtab: Any) -> None:
@@ -32,3 +34,4 @@ def test_a_snapshot_of_before_says_what_it_knows(trimtab: Any) -> None:
     assert "smallest" not in shown.out
     assert "replayed" not in shown.out
     assert "to be kept" not in shown.out
+    assert "ask for" not in shown.out

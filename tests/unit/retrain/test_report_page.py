@@ -11,6 +11,7 @@ import pytest
 from services.retrain.adapters.pages.report import chart_of, duration, page_of
 from services.retrain.domain.ngrams import Phrase, Phrases
 from services.retrain.domain.report import report_of
+from services.retrain.domain.rules import Rules
 from services.retrain.domain.runs import Run, State, Trigger, TriggerKind
 from shared.language.estimates import Estimate
 from shared.language.examples import Example
@@ -119,6 +120,17 @@ def test_a_page_says_it_all_in_order() -> None:
     ]
     places = [shown.index(part) for part in parts]
     assert places == sorted(places)
+
+
+def test_a_page_says_what_users_ask_for_and_whose_pairs_alone_were_taken() -> None:
+    wished = replace(SNAPSHOT, users_by_wish={"wants.form=list": 9})
+    whole = "Of what users ask for: wants.form=list (9 users)."
+    assert whole in read(run(WIN, snapshot=wished), None).text
+    assert "No pairs were taken" not in read(run(WIN, snapshot=wished), None).text
+    alone = run(WIN, snapshot=wished, rules=Rules().only_for("wants.form=list"))
+    said = "No pairs were taken of users who ask for anything else than wants.form=list."
+    assert f"{said} {whole}" in read(alone, None).text
+    assert "ask for" not in read(run(WIN), None).text
 
 
 def test_the_first_version_is_told_from_the_champion() -> None:
