@@ -121,15 +121,24 @@ class ByVolume:
 
 
 class ByWish:
+    """Looks at each policy's newest run until there is nothing more to be asked of it."""
+
     def __init__(self, app: Retrain, settled: Settled) -> None:
         self._app, self._settled = app, settled
         self._resting = Resting(app.clock, WISHES)
+        self._done: dict[PolicyKey, str] = {}
 
     def once(self) -> None:
-        self._resting.each(self._app.known().values(), self._follow)
+        known = self._app.known()
+        newest = self._app.newest(known)
+        open_ = [known[key] for key, run in newest.items() if self._done.get(key) != run]
 
-    def _follow(self, policy: Policy) -> None:
-        self._app.follow(policy, self._settled)
+        def follow(policy: Policy) -> None:
+            run = newest[policy.key]
+            if self._app.follow(policy, run, self._settled):
+                self._done[policy.key] = run
+
+        self._resting.each(open_, follow)
 
 
 class BySchedule:

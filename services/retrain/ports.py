@@ -49,6 +49,9 @@ class Session(Protocol):
     ) -> list[Run]:
         """A tenant's, newest first: of one policy if it is named, without ended ones if `under_way`."""
 
+    def newest(self, key: PolicyKey) -> str:
+        """The id of the policy's newest run; empty if it has none."""
+
     def ended(self, most: int) -> list[Run]:
         """Of all tenants, newest first."""
 

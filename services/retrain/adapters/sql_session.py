@@ -59,6 +59,10 @@ class SqlSession:
         query = _RUNS.where(RUNS.c.has_ended.is_(True)).order_by(RUNS.c.number.desc())
         return self._runs(query.limit(most))
 
+    def newest(self, key: PolicyKey) -> str:
+        query = sa.select(RUNS.c.run).where(_of(RUNS, key)).order_by(RUNS.c.number.desc())
+        return str(self._connection.execute(query.limit(1)).scalar() or "")
+
     def under_way(self, key: PolicyKey | None = None) -> list[Run]:
         query = _RUNS.where(RUNS.c.has_ended.is_(False)).order_by(RUNS.c.number)
         return self._runs(query if key is None else query.where(_of(RUNS, key)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -93,21 +93,27 @@ class Retrain:
                 return None
             return self._begin(session, policy, trigger, f"volume/{place}")
 
-    def follow(self, policy: Policy, settled: Settled) -> list[Run]:
-        """Queues a run for each wish that the policy's last run left unanswered, once nothing is rolled out any
-        more; see domain/following.py. Asks the registry only where there may be one. Raises Unavailable while
-        the registry is unavailable."""
+    def newest(self, keys: Iterable[PolicyKey]) -> dict[PolicyKey, str]:
+        """The newest run of each of these policies that has any."""
         with self.store.read() as session:
-            last = _last(session, policy.key)
+            found = {key: session.newest(key) for key in keys}
+        return {key: run for key, run in found.items() if run}
+
+    def follow(self, policy: Policy, run: str, settled: Settled) -> bool:
+        """Queues a run for each wish that `run`, the policy's newest, left unanswered, once no rollout is under
+        way; see domain/following.py. False as long as that is to come. Asks the registry only where there may be
+        one. Raises Unavailable while the registry is unavailable."""
+        with self.store.read() as session:
+            last = session.run(run)
         if last is None or not may_be_followed(last):
-            return []
+            return last is None or last.has_ended
         found = settled(last)
         if found is None:
-            return []
+            return False
         serving, served_name = found
         with self.store.begin() as session:
-            if _last(session, policy.key) != last:
-                return []
+            if session.newest(policy.key) != run or session.run(run) != last:
+                return False
             runs = [
                 self._begin(
                     session,
@@ -120,7 +126,7 @@ class Retrain:
             ]
             followers = tuple(run.run for run in runs)
             session.put(replace(last, is_followed=True, followed_by=followers))
-        return runs
+        return True
 
     def answers(self, alarm: Alarm) -> Policy | None:
         """The policy whose champion the alarm is about, as the registry says; None if it is about no champion.
@@ -266,10 +272,6 @@ def _more_pairs(session: Session, key: PolicyKey, enough: int) -> int | None:
     if session.under_way(key) or session.by_request(key, f"{TriggerKind.VOLUME}/volume/{place}"):
         return None
     return place if session.train_pairs_after(key, place, enough) >= enough else None
-
-
-def _last(session: Session, key: PolicyKey) -> Run | None:
-    return next(iter(session.runs(key.tenant, None, 1, key.policy)), None)
 
 
 def _known(session: Session, tenant: str, run: str) -> Run:

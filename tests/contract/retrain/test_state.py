@@ -110,6 +110,9 @@ def test_runs_are_of_their_tenant_and_policy(house: House) -> None:
         # Each has seen its own pairs, and all of them.
         for key in (LOCAL, sales, acme):
             assert session.pairs_seen(key) == session.newest_pair(key)
+    again = house.start("again", key=sales)
+    found = house.app.newest([LOCAL, sales, PolicyKey("beta")])
+    assert found == {LOCAL: ended[LOCAL].run, sales: again.run}
 
 
 def test_mined_pairs_that_come_again_are_counted_as_such(house: House) -> None:
@@ -164,6 +167,7 @@ def test_nothing_on_a_live_path_reads_a_whole_table(house: House, tmp_path: Path
         house.walk()
         house.app.on_volume(Policy(LOCAL))
         house.app.known()
+        assert house.app.newest([LOCAL])
         house.runs(10)
         house.app.runs("local", 2, 10)
         house.app.runs("local", 2, 10, "assistant", under_way=True)

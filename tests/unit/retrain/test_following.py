@@ -60,7 +60,7 @@ def ended(pairs: list[Pair], **rules: Any) -> House:
 
 
 def looks(house: House) -> list[Run]:
-    """All runs after the clock has looked once, oldest first."""
+    """All runs after a new process has looked once, oldest first."""
     ByWish(house.app, house.registry.settled).once()
     return house.runs(9)[::-1]
 
@@ -230,3 +230,25 @@ def test_what_was_trained_for_one_wish_is_for_those_alone_who_ask_for_it() -> No
     assert reached("", gain, also, worse)[1].groups == (LIST, SHORTER)
     assert reached(LIST, gain, also, worse)[1].groups == (LIST,)
     assert reached(LIST, group(LIST, 0.55, 0.45, 0.65), also, worse)[0] == "failed"
+
+
+def test_the_registry_is_asked_until_the_rollout_is_over_and_never_again() -> None:
+    house, asked = ended(two_wishes()), list[str]()
+
+    def settled(run: Run) -> tuple[Composition, str] | None:
+        asked.append(run.run)
+        return house.registry.settled(run)
+
+    clock = ByWish(house.app, settled)
+    for _ in range(3):
+        clock.once()
+    assert len(asked) == 3
+    serves(house, None)
+    for _ in range(3):
+        clock.once()
+    assert len(asked) == 4
+    house.start("r2")  # another one
+    clock.once()
+    house.walk_all()
+    clock.once()
+    assert len(asked) == 5
