@@ -101,8 +101,8 @@ class Retrain:
 
     def follow(self, policy: Policy, run: str, settled: Settled) -> bool:
         """Queues a run for each wish that `run`, the policy's newest, left unanswered, once no rollout is under
-        way; see domain/following.py. False as long as that is to come. Asks the registry only where there may be
-        one. Raises Unavailable while the registry is unavailable."""
+        way; see domain/following.py. False as long as that is to come. Asks the registry only where there may
+        be one. Raises Unavailable while the registry is unavailable."""
         with self.store.read() as session:
             last = session.run(run)
         if last is None or not may_be_followed(last):
