@@ -169,6 +169,12 @@ def is_wish(group: str) -> bool:
     return group.startswith(WANTS)
 
 
+def wish_of(group: str) -> tuple[str, str]:
+    """Subject and value of what a group by wishes asked for; two empty ones of any other group."""
+    subject, _, value = group.removeprefix(WANTS).partition("=")
+    return (subject, value) if is_wish(group) else ("", "")
+
+
 def are_apart(one: str, other: str) -> bool:
     """Whether two groups share nobody by what they are: two learnt ones, two values of one segment's key, or
     a segment and everyone else."""

@@ -6,6 +6,7 @@ Rules over words of English: they know what is said, not what it alludes to.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 _ITEMS = r"(bullet(ed|s)?([- ]points?)?|numbered)?[ -]?(lists?|bullets?|bullet[- ]points?)"
 # "Don't use bullets", but not "That's not how I want it: use bullets" or "No, use bullets".
@@ -55,6 +56,35 @@ INSTRUCTIONS: dict[tuple[str, str], str] = {
     ("tone", "formal"): "Answer in a formal, professional tone.",
     ("tone", "casual"): "Answer in a casual, friendly tone.",
 }
+
+_ITEM = re.compile(r"^[ \t]*([-*•]|\d+[.)])[ \t]", re.M)
+_TABLE_ROW = re.compile(r"^[ \t]*\|.*\|", re.M)
+
+
+def has_items(text: str) -> bool:
+    """Whether a line of it is an item of a list."""
+    return bool(_ITEM.search(text))
+
+
+# How much an answer does of a wish, where that can be counted.
+_DONE: Mapping[tuple[str, str], Callable[[str], int]] = {
+    ("length", "shorter"): lambda text: -len(text.split()),
+    ("length", "longer"): lambda text: len(text.split()),
+    ("form", "prose"): lambda text: not has_items(text),
+    ("form", "list"): has_items,
+    ("form", "table"): lambda text: bool(_TABLE_ROW.search(text)),
+}
+
+
+def can_be_counted(wish: tuple[str, str]) -> bool:
+    return wish in _DONE
+
+
+def does_more(wish: tuple[str, str], text: str, other: str) -> float:
+    """1 if the text does more of a wish that can be counted than the other one, 0 if it does less, a half if
+    both do alike."""
+    ours, theirs = _DONE[wish](text), _DONE[wish](other)
+    return 0.5 if ours == theirs else float(ours > theirs)
 
 
 def marks(text: str) -> set[tuple[str, str]]:

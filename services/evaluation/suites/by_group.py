@@ -1,7 +1,9 @@
-"""Whom a version helps and whom it hurts: figures of `win_rate`, group by group of people.
+"""Whom a version helps and whom it hurts: figures of the suite `win_rate`, group by group of people.
 
 - `win_rate` of a group, learnt or declared: over all prompts, which answer the group's own reward prefers. The
   prompts are of many users and of none, so it says how the version's answers suit the group, whoever asked.
+- `wish_rate` of those who asked for something that can be counted (shared/language/wishes.py): over the same
+  prompts, which answer does more of it; none of what cannot.
 - `welfare_*` of a version: of each user among the prompts, the mean chance that they would rather have its
   answers than an average one, by the reward of the first group of theirs that has one, the learnt one before
   declared segments (by everyone's if none has); over users the mean, the 20th percentile and the Gini
@@ -22,7 +24,8 @@ import numpy as np
 from services.evaluation.domain import Prompt, Request, Version
 from services.evaluation.ports import Scores
 from shared.language.estimates import Estimate
-from shared.language.groups import EVERYONE_ELSE, UNKNOWN
+from shared.language.groups import EVERYONE_ELSE, UNKNOWN, wish_of
+from shared.language.wishes import can_be_counted, does_more
 from shared.statistics.welfare import Welfare, welfare
 
 _ROUNDS = 500
@@ -41,12 +44,33 @@ def win_rates(
     """For each group, in the order of their names, and rival: against what the champion gives that group."""
     clusters = [prompt.cluster for prompt in asked]
     estimates = []
-    for group in _groups(found[request.model]):
+    for group in groups_of(found[request.model]):
         theirs = found[champion.as_served(champion.served_to((group,)))].of_group(group)
         for version in request.rivals:
             ours = found[version].of_group(group)
             wins = [win(*pair) for pair in zip(ours, theirs, strict=True)]
             estimates.append(request.rate(suite, version, wins, clusters, suite, group))
+    return estimates
+
+
+def wish_rates(
+    request: Request,
+    asked: Sequence[Prompt],
+    written: Mapping[Version, Sequence[str]],
+    groups: Sequence[str],
+    champion: Version,
+    suite: str,
+) -> list[Estimate]:
+    """For each of the groups that asked for what can be counted, and rival: against what the champion gives
+    them."""
+    clusters = [prompt.cluster for prompt in asked]
+    estimates = []
+    for group, wish in ((one, wish_of(one)) for one in groups if can_be_counted(wish_of(one))):
+        theirs = written[champion.as_served(champion.served_to((group,)))]
+        for version in request.rivals:
+            pairs = zip(written[version], theirs, strict=True)
+            more = [does_more(wish, *pair) for pair in pairs]
+            estimates.append(request.rate("wish_rate", version, more, clusters, suite, group))
     return estimates
 
 
@@ -64,7 +88,7 @@ def well_being(
     return estimates
 
 
-def _groups(scores: Scores) -> list[str]:
+def groups_of(scores: Scores) -> list[str]:
     """Those by which every answer was scored."""
     return sorted(set.intersection(*map(set, scores.groups))) if scores.groups else []
 
@@ -80,7 +104,7 @@ def _of_users(
 ) -> tuple[list[float], list[int]]:
     """Each user's value, and the number of their group."""
     said: dict[str, list[float]] = {user: [] for user in users}
-    told = _groups(scores)
+    told = groups_of(scores)
     people = {one.user_id: _told(one, told) for one in asked}
     for prompt, reward, by_group in zip(asked, scores.rewards, scores.groups, strict=True):
         if prompt.user_id:

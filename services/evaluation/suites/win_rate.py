@@ -54,6 +54,8 @@ def measure(request: Request, bench: Bench) -> Measured:
     }
     estimates = [request.rate(SUITE, v, outcomes, clusters, SUITE) for v, outcomes in wins.items()]
     estimates += by_group.win_rates(request, asked, found, request.champion, _win, SUITE)
+    groups = by_group.groups_of(found[request.model])
+    estimates += by_group.wish_rates(request, asked, written, groups, request.champion, SUITE)
     of_versions = {v: found[v] for v in request.rivals} | {request.champion: champion}
     estimates += by_group.well_being(request, asked, of_versions, SUITE)
     return Measured(tuple(estimates), champion.judge, examples)

@@ -1,9 +1,11 @@
 """Whom a run helped and whom it hurt: the gate's lines for groups of people, and a line of words for each.
 
-A group's figure is the win rate against the champion under the group's own reward. Its interval at the gate's
-confidence says what may be said: helped (above a half), hurt (below it), no change that could hurt by more
-than the margin, or not told. Each line is asked alone, so that a version which is that much worse for one group
-passes only if that group's own figure errs: no correction for their number is needed.
+A group's figure is the win rate against the champion under the group's own reward. Those who asked for what can
+be counted have a second one: how often an answer does more of it than the champion's (wish rate). The interval
+at the gate's confidence says what may be said: helped (above a half), hurt (below it), no change that could
+hurt by more than the margin, or not told; of two figures the worse is said, as a reward that learnt of few
+people may like what is not what they asked for. Each line is asked alone, so that a version which is that much
+worse for one group passes only if that group's own figure errs: no correction for their number is needed.
 
 A version that does not pass for everyone may still be what some groups want: if nothing but groups stands in
 its way, it is given to those alone that it surely helps, and everyone else keeps the champion's answers.
@@ -22,7 +24,7 @@ from shared.language.interests import ConflictRule, Interests, SmallGroups
 
 _EVERYONE = Reach()
 PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
-_NAME = "win_rate"
+_NAME, _WISH = "win_rate", "wish_rate"
 _HURT, _UNTOLD, _SAME, _HELPED = range(4)
 _WORDS = {
     _HURT: "hurt",
@@ -47,16 +49,21 @@ def word_of(one: Estimate, interests: Interests) -> str:
     return _WORDS[_judged(one, interests.margin)]
 
 
+def hurt(estimates: Sequence[Estimate], interests: Interests) -> list[str]:
+    """The groups that surely lose."""
+    return [one.group for how, one, _ in _all_judged(estimates, interests) if how == _HURT]
+
+
 def group_lines(
     estimates: Sequence[Estimate], interests: Interests, sure: float
 ) -> list[tuple[str, GateCheck]]:
     """(suite, line) of each group: not worse by the margin; by MAXMIN, one of them must gain besides. By MEAN
     the lines are for information."""
     found = of_groups(estimates)
-    lines = [_not_worse(one, interests, sure) for one in found]
+    lines = [_not_worse(one, interests, sure) for one in (*found, *_of_wishes(estimates))]
     if interests.rule is ConflictRule.MAXMIN and found:
         lines.append(_one_gains(found, sure))
-    return [(one.suite, line) for one, line in zip([*found, *found[:1]], lines, strict=False)]
+    return [(line.estimate.suite, line) for line in lines]
 
 
 def effects(
@@ -71,9 +78,8 @@ def effects(
             return ()
         words = f"everyone (no groups are told apart): {_figures(everyone)}"
         return (f"{word_of(everyone, interests)}: {words}",)
-    judged = [(_judged(one, interests.margin), one) for one in found]
-    ordered = sorted(judged, key=lambda found: (found[0], found[1].value))
-    return tuple(_words(how, one, reach) for how, one in ordered)
+    ordered = sorted(_all_judged(estimates, interests), key=lambda one: (one[0], one[1].value))
+    return tuple(_words(*one, reach) for one in ordered)
 
 
 def gaps(
@@ -81,7 +87,7 @@ def gaps(
 ) -> tuple[str, ...]:
     """What the rule leaves open, in words, for people to decide: whose interests conflict, and whose are not
     known."""
-    judged = [(_judged(one, interests.margin), one.group) for one in of_groups(estimates)]
+    judged = [(how, one.group) for how, one, _ in _all_judged(estimates, interests)]
     gain, lose, untold = (
         " and ".join(people(group) for found, group in judged if found == how)
         for how in (_HELPED, _HURT, _UNTOLD)
@@ -98,8 +104,34 @@ def gaps(
     return tuple(found)
 
 
-def _words(how: int, one: Estimate, reach: Reach) -> str:
+def _of_wishes(estimates: Sequence[Estimate]) -> list[Estimate]:
+    """The candidate's wish rates, one a group that asked for what can be counted."""
+    return [one for one in estimates if one.name == _WISH and one.group]
+
+
+def _all_judged(
+    estimates: Sequence[Estimate], interests: Interests
+) -> list[tuple[int, Estimate, Estimate | None]]:
+    """Of each group what may be said, its win rate, and its wish rate if it has one."""
+    wished = {one.group: one for one in _of_wishes(estimates)}
+    found = []
+    for one in of_groups(estimates):
+        wish = wished.get(one.group)
+        both = [one, wish] if wish else [one]
+        found.append((min(_judged(each, _margin(each, interests)) for each in both), one, wish))
+    return found
+
+
+def _margin(one: Estimate, interests: Interests) -> float:
+    """Of a wish rate half of it: where neither answer does what was asked for, it counts as a half, so that a
+    rate that falls by some points moves it by half of them."""
+    return interests.margin / 2 if one.name == _WISH else interests.margin
+
+
+def _words(how: int, one: Estimate, wish: Estimate | None, reach: Reach) -> str:
     who, figures = people(one.group), _figures(one)
+    if wish:
+        figures = f"{figures}; {_figures(wish)}"
     if not reach.groups or one.group in reach.groups:
         return f"{_WORDS[how]}: {who}: {figures}"
     if _is_served(one.group, reach):
@@ -142,24 +174,29 @@ def helped_alone(lines: Sequence[GateCheck], sure: float, wish: str = "") -> Rea
     many of them, and what some asked for by the way does not stand between others and what they want. Whoever
     is in no segment that is told apart cannot be named: if these are at risk, no learnt group gets it, as it
     may share people with them. `wish`: what it was trained for alone, so that no other group is looked at."""
-    told = {line.estimate.group: line for line in lines if _is_of_group(line.estimate)}
+    told: dict[str, list[GateCheck]] = {}
+    for line in lines:
+        if line.estimate.group and line.estimate.name in (_NAME, _WISH):
+            told.setdefault(line.estimate.group, []).append(line)
     helped = tuple(
         group
-        for group, line in told.items()
+        for group, theirs in told.items()
         if group != EVERYONE_ELSE
         and wish in ("", group)
-        and line.estimate.confidence >= sure
-        and _low_among(line.estimate, len(told)) > 0.5
+        and all(line.estimate.confidence >= sure for line in theirs)
+        and all(_low_among(line.estimate, len(told)) > 0.5 for line in theirs)
     )
-    at_risk = [
-        group
-        for group, line in told.items()
-        if line.verdict != PASS and not (is_wish(group) and line.verdict == UNSURE)
-    ]
+    at_risk = [group for group, theirs in told.items() if any(_is_risk(line) for line in theirs)]
     if EVERYONE_ELSE in at_risk:
         helped = tuple(group for group in helped if are_apart(group, EVERYONE_ELSE))
     shared = (group for group in at_risk if not _are_all_apart(group, helped))
     return Reach(helped, tuple(shared)) if helped else Reach()
+
+
+def _is_risk(line: GateCheck) -> bool:
+    """Of groups by wishes, if they surely lose."""
+    lost = (FAIL,) if is_wish(line.estimate.group) else (FAIL, UNSURE)
+    return line.verdict in lost
 
 
 def _are_all_apart(group: str, others: Collection[str]) -> bool:
@@ -178,7 +215,7 @@ def for_some(lines: Sequence[GateCheck], reach: Reach) -> tuple[GateCheck, ...]:
 
 def _for_some(line: GateCheck, reach: Reach) -> GateCheck:
     one = line.estimate
-    if one.name.partition(" - ")[0] != _NAME:
+    if one.name.partition(" - ")[0] not in (_NAME, _WISH):
         return line
     if one.group and one.group not in reach.groups and line.verdict != PASS:
         words = f"not served to them, who keep the answers they had; of these: {line.words}"
@@ -212,7 +249,7 @@ def _judged(one: Estimate, margin: float) -> int:
 
 
 def _not_worse(one: Estimate, interests: Interests, sure: float) -> GateCheck:
-    threshold = 0.5 - interests.margin
+    threshold = 0.5 - _margin(one, interests)
     rule = f"low >= {threshold:g}"
     stops = interests.rule is not ConflictRule.MEAN
     if one.confidence < sure:
@@ -233,7 +270,10 @@ def _one_gains(found: Sequence[Estimate], sure: float) -> GateCheck:
 
 
 def _figures(one: Estimate) -> str:
+    what = "its answers do more of what they asked for than the champion's (alike: a half)"
+    if one.name != _WISH:
+        what = "their reward prefers its answers to the champion's"
     return (
-        f"their reward prefers its answers to the champion's {one.value:.0%} of the time "
+        f"{what} {one.value:.0%} of the time "
         f"[{one.low:.0%}, {one.high:.0%}], {one.count} requests, {one.users} users'"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.retrain.domain.effects import FAIL, UNSURE, of_everyone, of_groups, people, word_of
+from services.retrain.domain.effects import FAIL, UNSURE, hurt, of_everyone, people, word_of
 from services.retrain.domain.in_context import IN_CONTEXT
 from services.retrain.domain.runs import GateCheck, Run, State, TriggerKind
 from shared.language.estimates import Estimate
@@ -31,6 +31,10 @@ MEANINGS = {
         "the reward model prefers its answer to the champion's",
         HIGHER,
         of_group="their own reward prefers its answer to the champion's",
+    ),
+    "wish_rate": Meaning(
+        "does more of what they asked for than the champion's answer; where both do alike, a half",
+        HIGHER,
     ),
     "held_out_pair_accuracy": Meaning("sides with held-out users in what they chose", HIGHER),
     "chosen_logp_change": Meaning(
@@ -108,12 +112,8 @@ def _but(run: Run) -> str:
     """Whom it is for, if not for everyone, or else whom it hurt."""
     if run.only_groups:
         return f", for {_only(run)} alone"
-    hurt = [
-        people(one.group)
-        for one in of_groups(run.estimates)
-        if word_of(one, run.rules.interests) == "hurt"
-    ]
-    return f", but it hurt {' and '.join(hurt)}" if hurt else ""
+    lost = [people(group) for group in hurt(run.estimates, run.rules.interests)]
+    return f", but it hurt {' and '.join(lost)}" if lost else ""
 
 
 def _not_measured(run: Run) -> str:

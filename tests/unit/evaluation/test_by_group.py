@@ -53,6 +53,27 @@ def test_a_groups_win_rate_is_by_its_own_reward() -> None:
     assert figure_name(longer) == "win_rate/group/longer"
 
 
+def test_a_wish_rate_counts_what_was_asked_for() -> None:
+    """By the groups' names, against what the champion gives each."""
+    asked = [prompt(f"u{n}") for n in range(4)]
+    lists = Version("assistant-v0/lists", "lists")
+    champion = replace(OLD, composition=Composition.by_group({"wants.form=list": "lists"}, "base"))
+    written = {
+        NEW: ["- one\n- two", "one and two", "1. one", "one two three"],
+        Version("assistant-v0/base", "base"): ["one", "one and two", "one and two", "one two"],
+        lists: ["* one", "- one", "one", "1) one"],
+    }
+    groups = ["everyone else", "wants.form=list", "wants.length=shorter", "wants.tone=formal"]
+    found = by_group.wish_rates(ASKED, asked, written, groups, champion, "win_rate")
+    assert [(one.name, one.group, one.value) for one in found] == [
+        ("wish_rate", "wants.form=list", (0.5 + 0.0 + 1.0 + 0.0) / 4),
+        ("wish_rate", "wants.length=shorter", (0.0 + 0.5 + 1.0 + 0.0) / 4),
+    ]
+    assert (found[0].low, found[0].high) == pytest.approx(wilson(1.5, 4))
+    assert (found[0].count, found[0].users, found[0].suite) == (4, 4, "win_rate")
+    assert lists in {champion.as_served(one) for one in champion.all_served}
+
+
 def test_where_nobody_is_divided_there_are_no_groups() -> None:
     asked = [prompt("u1"), prompt("u2")]
     found = {NEW: scores([1.0, 1.0]), OLD: scores([0.0, 0.0])}

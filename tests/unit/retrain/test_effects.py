@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from services.retrain.domain.effects import effects, gaps, group_lines, named
+from services.retrain.domain.effects import effects, gaps, group_lines, hurt, named
 from services.retrain.domain.gate import check
 from services.retrain.domain.rules import Thresholds
 from shared.language.estimates import Estimate
@@ -109,8 +111,8 @@ def test_those_who_are_in_no_group_are_spared_and_nothing_is_served_to_them_by_n
     assert words[0].startswith("spared: everyone else: they keep the answers they had")
     assert words[1].startswith("helped: people of wants.length=shorter: ")
     assert named((wants, others, GAINS)) == ["shorter"]
-    gains, hurt = of(EVERYONE_ELSE, 0.9, 0.8, 0.95), of("wants.length=longer", 0.1, 0.04, 0.2)
-    assert judged(gains, hurt) == ("failed", Reach())
+    gains, loses = of(EVERYONE_ELSE, 0.9, 0.8, 0.95), of("wants.length=longer", 0.1, 0.04, 0.2)
+    assert judged(gains, loses) == ("failed", Reach())
 
 
 def test_learnt_groups_do_not_get_it_where_those_of_no_segment_would_lose() -> None:
@@ -147,9 +149,9 @@ def test_nobody_gets_it_who_is_known_to_be_of_a_group_that_would_lose() -> None:
 
 def test_a_wish_stands_in_the_way_of_those_alone_who_surely_lose() -> None:
     phone, desktop = of("reader=phone", 0.9, 0.8, 0.95), of("reader=desktop", 0.1, 0.04, 0.2)
-    lists, hurt = of("wants.form=list", 0.42, 0.3, 0.55), of("wants.form=list", 0.1, 0.04, 0.2)
+    lists, lost = of("wants.form=list", 0.42, 0.3, 0.55), of("wants.form=list", 0.1, 0.04, 0.2)
     assert judged(lists, phone, desktop) == ("passed", Reach(("reader=phone",)))
-    assert judged(hurt, phone, desktop) == (
+    assert judged(lost, phone, desktop) == (
         "passed",
         Reach(("reader=phone",), ("wants.form=list",)),
     )
@@ -163,6 +165,47 @@ def test_a_wish_stands_in_the_way_of_those_alone_who_surely_lose() -> None:
     assert words[1].startswith(
         f"served in part: people of wants.form=list: those of them get it who are {who}; "
     )
+
+
+def wish(group: str, value: float, low: float, high: float) -> Estimate:
+    return replace(of(group, value, low, high), name="wish_rate")
+
+
+def test_nobody_is_helped_who_does_not_get_what_they_asked_for() -> None:
+    """Whatever a reward says that learnt of few."""
+    lists, shorter = (
+        of("wants.form=list", 0.9, 0.8, 0.95),
+        of("wants.length=shorter", 0.9, 0.8, 0.95),
+    )
+    more, fewer = wish("wants.form=list", 0.7, 0.6, 0.8), wish("wants.form=list", 0.2, 0.1, 0.3)
+    brief = wish("wants.length=shorter", 0.95, 0.9, 0.99)
+    others = of(EVERYONE_ELSE, 0.1, 0.04, 0.2)
+    both = Reach(("wants.form=list", "wants.length=shorter"))
+    assert judged(lists, shorter, others, more, brief) == ("passed", both)
+    alone = Reach(("wants.length=shorter",), ("wants.form=list",))
+    assert judged(lists, shorter, others, fewer, brief) == ("passed", alone)
+    words = effects((lists, shorter, others, fewer, brief), Interests(), alone)
+    assert words[1] == (
+        "spared: people of wants.form=list: they keep the answers they had; of the new ones: their reward"
+        " prefers its answers to the champion's 90% of the time [80%, 95%], 60 requests, 40 users'; its answers"
+        " do more of what they asked for than the champion's (alike: a half) 20% of the time [10%, 30%], 60"
+        " requests, 40 users'"
+    )
+    assert hurt((lists, shorter, others, fewer, brief), Interests()) == [
+        "wants.form=list",
+        EVERYONE_ELSE,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.425, 0.6, "passed"), (0.42, 0.6, "not_enough_evidence"), (0.2, 0.42, "failed")],
+)
+def test_a_wish_rate_may_be_half_the_margin_below_a_half(
+    low: float, high: float, verdict: str
+) -> None:
+    same = of("wants.form=list", 0.5, 0.4, 0.6)
+    assert judged(same, wish("wants.form=list", 0.41, low, high)) == (verdict, Reach())
 
 
 def test_what_the_rule_leaves_open_is_for_people_to_decide() -> None:

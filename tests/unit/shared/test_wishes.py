@@ -3,7 +3,7 @@
 import pytest
 
 from infra.demo.population import DEFAULT, load
-from shared.language.wishes import wishes
+from shared.language.wishes import can_be_counted, does_more, wishes
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,26 @@ from shared.language.wishes import wishes
 )
 def test_a_complaint_asks_for_what_its_words_say(complaint: str, found: dict[str, str]) -> None:
     assert wishes(complaint) == found
+
+
+@pytest.mark.parametrize(
+    ("wish", "more", "less"),
+    [
+        (("length", "shorter"), "Two words.", "These are four words."),
+        (("length", "longer"), "These are four words.", "Two words."),
+        (("form", "list"), "So:\n 1. one\n 2. two", "1 and 2 - and 3"),
+        (("form", "prose"), "One and two.", "- one"),
+        (("form", "table"), "| a | b |\n|---|---|", "a | b"),
+    ],
+)
+def test_what_can_be_counted(wish: tuple[str, str], more: str, less: str) -> None:
+    assert can_be_counted(wish)
+    assert [does_more(wish, *pair) for pair in ((more, less), (less, more), (more, more))] == [
+        1.0,
+        0.0,
+        0.5,
+    ]
+    assert not can_be_counted(("tone", "formal"))
 
 
 def test_most_complaints_of_length_are_understood_and_none_the_wrong_way_round() -> None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 from shared.language.messages import Message, text_message
-from shared.language.wishes import INSTRUCTIONS, marks, wishes
+from shared.language.wishes import INSTRUCTIONS, has_items, marks, wishes
 
 MIN_WORDS = 5
 _REPEATED = re.compile(r"(.)\1{5,}")
@@ -30,7 +30,6 @@ _LONGER = re.compile(
 )
 _WORDS = re.compile(r"\bwords?\b", re.I)
 _NUMBER = re.compile(r"\d+")
-_ITEM = re.compile(r"^[ \t]*([-*•]|\d+[.)])[ \t]", re.M)
 _END = re.compile(r"""[.!?]["')”’`\]]*(?=\s)""")
 _NUMBERED = re.compile(r"\s*\d+[.)]")
 # What a complaint about an answer's form alone has at most, in words.
@@ -62,7 +61,7 @@ def clean(text: str) -> str:
         if lines[-1]:
             break
         lines.pop()
-        if lines and _ITEM.match(lines[-1]):  # it is whole, as something came after it
+        if lines and has_items(lines[-1]):  # it is whole, as something came after it
             break
     return "\n".join(lines).strip()
 
@@ -108,8 +107,8 @@ def heeds(text: str, original: str, follow_up: str) -> bool:
         return False
     said = marks(follow_up)
     if ("form", "prose") in said:
-        return not _ITEM.search(text)
-    return ("form", "list") not in said or bool(_ITEM.search(text))
+        return not has_items(text)
+    return ("form", "list") not in said or has_items(text)
 
 
 def tokens_for(original: str, follow_up: str, most: int) -> int:
