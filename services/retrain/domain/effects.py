@@ -176,21 +176,27 @@ def helped_alone(lines: Sequence[GateCheck], sure: float, wish: str = "") -> Rea
     may share people with them. `wish`: what it was trained for alone, so that no other group is looked at."""
     told: dict[str, list[GateCheck]] = {}
     for line in lines:
-        if line.estimate.group and line.estimate.name in (_NAME, _WISH):
+        if line.estimate.group:
             told.setdefault(line.estimate.group, []).append(line)
     helped = tuple(
         group
         for group, theirs in told.items()
         if group != EVERYONE_ELSE
         and wish in ("", group)
-        and all(line.estimate.confidence >= sure for line in theirs)
-        and all(_low_among(line.estimate, len(told)) > 0.5 for line in theirs)
+        and all(_is_gain(line, sure, len(told)) for line in theirs)
     )
     at_risk = [group for group, theirs in told.items() if any(_is_risk(line) for line in theirs)]
     if EVERYONE_ELSE in at_risk:
         helped = tuple(group for group in helped if are_apart(group, EVERYONE_ELSE))
     shared = (group for group in at_risk if not _are_all_apart(group, helped))
     return Reach(helped, tuple(shared)) if helped else Reach()
+
+
+def _is_gain(line: GateCheck, sure: float, groups: int) -> bool:
+    """Beside the first champion it is enough that nothing was lost."""
+    if line.estimate.name not in (_NAME, _WISH):
+        return line.verdict == PASS
+    return line.estimate.confidence >= sure and _low_among(line.estimate, groups) > 0.5
 
 
 def _is_risk(line: GateCheck) -> bool:

@@ -12,6 +12,7 @@ because a wider one would let more candidates pass.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from services.retrain.domain.effects import FAIL, PASS, UNSURE, for_some, group_lines, helped_alone
 from services.retrain.domain.rules import Thresholds
@@ -46,6 +47,7 @@ def check(
     lines = _lines(estimates, champion_version, thresholds, sure, suites, rule)
     if first_version:
         lines += _beside_first(estimates, first_version, thresholds, sure, suites)
+        lines += _groups_beside_first(estimates, first_version, thresholds, sure, rule)
     verdict = verdict_of(lines)
     if rule.rule is ConflictRule.MEAN:
         return lines, verdict, Reach()
@@ -104,6 +106,24 @@ def _beside_first(
         ),
     )
     return tuple(line for suite, line in every if judges(suites, suite))
+
+
+def _groups_beside_first(
+    estimates: Sequence[Estimate],
+    first_version: str,
+    thresholds: Thresholds,
+    sure: float,
+    interests: Interests,
+) -> tuple[GateCheck, ...]:
+    """The same of each group by its own reward, where both versions were measured by it."""
+    stops = interests.rule is not ConflictRule.MEAN
+    found = []
+    for group in (one.group for one in estimates if one.group and one.name == "win_rate"):
+        figures = {one.name: one for one in estimates if one.group == group}
+        if f"win_rate@{first_version}" in figures:
+            line = _not_below(figures, "win_rate", first_version, thresholds.first_margin, sure)
+            found.append(replace(line, required=stops))
+    return tuple(found)
 
 
 def _of_everyone(estimates: Sequence[Estimate]) -> dict[str, Estimate]:
@@ -185,6 +205,7 @@ def _difference(
         users=min(ours.users, theirs.users),
         suite=ours.suite,
         method=f"newcombe of {ours.method}",
+        group=ours.group,
     )
 
 

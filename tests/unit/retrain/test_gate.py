@@ -1,10 +1,13 @@
 """The gate, line by line: what passes, what fails, what cannot be told."""
 
+from typing import Any
+
 import pytest
 
 from services.retrain.domain.gate import check
 from services.retrain.domain.rules import Thresholds
 from shared.language.estimates import Estimate
+from shared.language.interests import ConflictRule, Interests
 
 
 def figures(**changes: Estimate | None) -> tuple[Estimate, ...]:
@@ -210,3 +213,33 @@ def test_for_some_alone_the_win_rate_of_everyone_beside_the_first_is_for_informa
     assert (verdict, reach.groups) == ("passed", ("team=sales",))
     (beside,) = (one for one in lines if one.estimate.name == "win_rate - win_rate@assistant-v0")
     assert (beside.verdict, beside.required) == ("fail", False)
+
+
+def test_each_group_is_held_to_the_first_champion_too():
+    def of(name: str, group: str, value: float, low: float, high: float) -> Estimate:
+        return Estimate(name, value, low, high, count=60, group=group)
+
+    sales = of("win_rate", "team=sales", 0.95, 0.9, 0.98)
+    support = of("win_rate", "team=support", 0.7, 0.6, 0.78)
+    liked = of("win_rate@assistant-v0", "team=support", 1.0, 0.97, 1.0)
+    disliked = of("win_rate@assistant-v0", "team=sales", 0.2, 0.1, 0.3)
+
+    def judged(*groups: Estimate, **more: Any) -> tuple[str, tuple[str, ...]]:
+        measured = (*figures(**FIRST), *groups)
+        first = "assistant-v0"
+        lines, verdict, reach = check(
+            measured, "assistant-v3", Thresholds(), 0.95, first_version=first, **more
+        )
+        beside = [one for one in lines if one.estimate.name == "win_rate - win_rate@assistant-v0"]
+        assert [one.estimate.group for one in beside[1:]] == [
+            one.group for one in groups if one.name == "win_rate"
+        ]
+        return verdict, reach.groups
+
+    # Support would rather have the new answers than the champion's, and the first ones than both.
+    assert judged(sales, support, liked, disliked) == ("passed", ("team=sales",))
+    assert judged(support, liked) == ("failed", ())
+    mean = Interests(ConflictRule.MEAN, actor="ann", reason="a trial")
+    assert judged(support, liked, interests=mean) == ("passed", ())
+    fair = of("win_rate@assistant-v0", "team=support", 0.6, 0.5, 0.7)
+    assert judged(sales, support, fair, disliked) == ("passed", ())
