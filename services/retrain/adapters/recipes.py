@@ -103,6 +103,9 @@ class _Training(_Table):
     clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.5
     clip_high: Annotated[float, Field(gt=0, le=100)] = 0.5
     kl_weight: _Weight = 0.0
+    reward_clip: Annotated[float, Field(gt=0, le=100)] = 1.0
+    kl_charge: _Weight = 0.0
+    gae_lambda: _Share = 0.0
     group_sharpness: Annotated[float, Field(ge=0, le=1000)] = 0.0
     least_group_pairs: _Count = 1
     keep_answers: _Count = 1

@@ -15,13 +15,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from services.retrain.adapters.critic import worths
 from services.retrain.adapters.encoded import EncodedPair, Group
 from services.retrain.adapters.objectives.maxmin import told_apart
 from services.retrain.adapters.objectives.rows import Row
@@ -78,6 +79,8 @@ class Trainer:
         self._resume()
         if not self.steps:
             self._check_marked()
+        if self._objective.takes_critic:
+            self._ask_critic()
         while not self._is_done():
             step = self._step(len(self.steps))
             self.steps.append(step)
@@ -172,6 +175,12 @@ class Trainer:
                 self._pairs[index], tuple(map(self._policy.prepare, groups))
             )
         return self._kept[index]
+
+    def _ask_critic(self) -> None:
+        """Of several processes each prepares all pairs, as a critic learns of all."""
+        rows = [self.row(n) for n in range(len(self._pairs))]
+        for n, worth in enumerate(worths(rows, self._plan.reward_clip)):
+            self._kept[n] = replace(rows[n], worth=worth)
 
     def _check_marked(self) -> None:
         least = self._objective.least_marked

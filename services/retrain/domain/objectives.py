@@ -91,6 +91,15 @@ PURPOSES: Mapping[str, Purpose] = {
         " if it was trained",
         ("clip_low", "clip_high", "kl_weight", "history"),
     ),
+    "ppo_max": Purpose(
+        "as grpo, where answers are good or bad in places: a critic tells which tokens brought the reward",
+        f"{_PAIRS} that a reward model judged, with the other answers that were sampled, a hundred answers or"
+        " more for the critic; the policy's champion, if it was trained",
+        (
+            *("nll_weight", "clip_low", "clip_high", "reward_clip", "kl_charge", "gae_lambda"),
+            "history",
+        ),
+    ),
     "maxmin": Purpose(
         "groups of people want different things, and the one that is worst off is to count most",
         f"{_PAIRS} of learnt groups of people, dozens in a step",

@@ -70,6 +70,9 @@ class TrainingPlan:
     clip_low: float = 0.2
     clip_high: float = 0.28
     kl_weight: float = 0.04
+    reward_clip: float = 0.8
+    kl_charge: float = 0.02
+    gae_lambda: float = 0.95
     group_sharpness: float = 5.0
     least_group_pairs: int = 8
     # Of the answers that users praised: how many are kept in a step, and how much that weighs.

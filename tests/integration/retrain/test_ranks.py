@@ -73,9 +73,9 @@ def same(together: TrainingFolder, alone: TrainingFolder, plan: TrainingPlan) ->
     return two
 
 
-@pytest.mark.parametrize("objective", ["kto", "maxmin"])
+@pytest.mark.parametrize("objective", ["kto", "maxmin", "ppo_max"])
 def test_a_loss_over_the_whole_step_is_that_of_one_process(root: Path, objective: str):
-    """Each process has some of the rows that the others' losses depend on."""
+    """Each process has some of the rows that the others' losses, or their critic, depend on."""
     plan = replace(PLAN, objective=objective, max_steps=2, least_group_pairs=2)
     alone = trained(TrainingFolders(root / "one", root / "base"), root, plan, 1)
     two = same(trained(TrainingFolders(root / "two", root / "base"), root, plan, 2), alone, plan)

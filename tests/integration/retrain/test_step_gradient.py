@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from services.retrain.adapters.critic import worths
 from services.retrain.adapters.objectives.sft import nll
 from services.retrain.adapters.objectives.table import OBJECTIVES, Objective
 from services.retrain.adapters.policy import LoraPolicy
@@ -30,6 +31,9 @@ def gradients(policy: LoraPolicy, objective: Objective, *shares: list[int]) -> l
     given = pairs(4)
     groups = [objective.groups(pair, given[n - 1]) for n, pair in enumerate(given)]
     rows = {n: KeptRow(given[n], tuple(map(policy.prepare, groups[n]))) for n in range(4)}
+    if objective.takes_critic:
+        told = worths(list(rows.values()), PLAN.reward_clip)
+        rows = {n: replace(row, worth=told[n]) for n, row in rows.items()}
     policy.peft.zero_grad()
     for share in shares:
         StepGradient(policy, objective, PLAN, ALONE).of({place: rows[place] for place in share}, 4)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from services.retrain.adapters.objectives.advantages import advantages
+from services.retrain.adapters.objectives.advantages import advantages, clipped
 from services.retrain.adapters.objectives.rows import Row, Scored
 
 
@@ -27,17 +27,10 @@ def grpo(rows: Sequence[Row], clip_low: float, clip_high: float, kl_weight: floa
 
 def _loss(row: Row, clip_low: float, clip_high: float, kl_weight: float) -> Tensor:
     losses = [
-        (_surrogate(one, float(advantage), clip_low, clip_high) + kl_weight * _kl(one)).mean()
+        (clipped(one, float(advantage), clip_low, clip_high) + kl_weight * _kl(one)).mean()
         for one, advantage in zip(row.groups[0], advantages(row.pair), strict=True)
     ]
     return torch.stack(losses).mean()
-
-
-def _surrogate(answer: Scored, advantage: float, clip_low: float, clip_high: float) -> Tensor:
-    wrote = answer.history[0] if answer.history else answer.reference
-    ratio = (answer.policy - wrote).exp()
-    clipped = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
-    return -torch.minimum(ratio * advantage, clipped * advantage)
 
 
 def _kl(answer: Scored) -> Tensor:

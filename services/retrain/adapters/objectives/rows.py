@@ -13,14 +13,29 @@ from services.retrain.domain.training import TrainingPlan
 
 
 @dataclass(frozen=True, slots=True)
+class Worth:
+    """`reward`: of a whole answer, scaled; `values`: what a critic expected of it before each of its tokens,
+    [tokens], fp32 (critic.py)."""
+
+    reward: float
+    values: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """An answer's log-probabilities, [tokens], fp32, in nats: `policy` under the policy as it is now (with its
     graph where there is one), `reference` under the untrained one, `history` under its champions, the newest
-    first."""
+    first. `worth`: for objectives that take a critic."""
 
     policy: Tensor
     reference: Tensor
     history: tuple[Tensor, ...] = ()
+    worth: Worth | None = None
+
+    @property
+    def wrote(self) -> Tensor:
+        """Under the policy that wrote it: the newest champion, or else the untrained one."""
+        return self.history[0] if self.history else self.reference
 
     @property
     def log_ratio(self) -> Tensor:
@@ -35,7 +50,8 @@ class Scored:
     def detached(self) -> Scored:
         """Without graph, on the processor."""
         history = tuple(one.cpu() for one in self.history)
-        return Scored(self.policy.detach().cpu(), self.reference.cpu(), history)
+        worth = self.worth and Worth(self.worth.reward, self.worth.values.cpu())
+        return Scored(self.policy.detach().cpu(), self.reference.cpu(), history, worth)
 
 
 @dataclass(frozen=True, slots=True)

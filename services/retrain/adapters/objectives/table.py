@@ -21,6 +21,7 @@ from services.retrain.adapters.objectives.ipo import ipo
 from services.retrain.adapters.objectives.kto import kto
 from services.retrain.adapters.objectives.maxmin import maxmin
 from services.retrain.adapters.objectives.mnpo import mnpo
+from services.retrain.adapters.objectives.ppo_max import ppo_max
 from services.retrain.adapters.objectives.robust_dpo import robust_dpo
 from services.retrain.adapters.objectives.rows import Loss, Row
 from services.retrain.adapters.objectives.sft import nll
@@ -52,6 +53,8 @@ class Objective:
     takes_hint: bool = False
     takes_strangers: bool = False
     takes_samples: bool = False
+    # critic.py
+    takes_critic: bool = False
     is_whole_batch: bool = False
     by_groups: bool = False
     is_anchored: bool = True
@@ -128,6 +131,13 @@ OBJECTIVES: Mapping[str, Objective] = {
         lambda rows, plan: grpo(rows, plan.clip_low, plan.clip_high, plan.kl_weight),
         takes_samples=True,
         is_anchored=False,
+    ),
+    "ppo_max": Objective(
+        lambda rows, plan: ppo_max(
+            rows, plan.clip_low, plan.clip_high, plan.kl_charge, plan.gae_lambda
+        ),
+        takes_samples=True,
+        takes_critic=True,
     ),
     "maxmin": Objective(
         lambda rows, plan: maxmin(rows, plan.beta, plan.group_sharpness),
