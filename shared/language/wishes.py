@@ -76,6 +76,11 @@ _DONE: Mapping[tuple[str, str], Callable[[str], int]] = {
 }
 
 
+def has_form(form: str, text: str) -> bool:
+    """Whether the text is in prose, or has a list or a table."""
+    return bool(_DONE["form", form](text))
+
+
 def can_be_counted(wish: tuple[str, str]) -> bool:
     return wish in _DONE
 

@@ -65,6 +65,9 @@ TWENTY = "one two three four five six seven eight nine ten " * 2
         ("Please don't use bullet points.", "- one\n- two", False),
         ("Please don't use bullet points.", "one and two", True),
         ("The first step is wrong.", "one and two", True),
+        ("As a table, please.", "one and two", False),
+        ("As a table, please.", "| one | two |\n|---|---|", True),
+        ("A list or a table would be better.", "- one\n- two", True),
         ("that's wrong, it should be the other one", TWENTY, True),
     ],
 )

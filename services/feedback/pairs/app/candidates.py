@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 from shared.language.messages import Message, text_message
-from shared.language.wishes import INSTRUCTIONS, has_items, marks, wishes
+from shared.language.wishes import INSTRUCTIONS, has_form, has_items, marks, wishes
 
 MIN_WORDS = 5
 _REPEATED = re.compile(r"(.)\1{5,}")
@@ -94,7 +94,7 @@ def problem_of(text: str, original: str, follow_up: str) -> str:
 
 
 def heeds(text: str, original: str, follow_up: str) -> bool:
-    """False if the follow-up says something of length or lists that can be counted, and `text` does
+    """False if the follow-up says something of length or form that can be counted, and `text` does
     not do it. What cannot be counted is left to the reward model."""
     words, before = len(text.split()), len(original.split())
     named = [int(number) for number in _NUMBER.findall(follow_up) if _WORDS.search(follow_up)]
@@ -105,10 +105,10 @@ def heeds(text: str, original: str, follow_up: str) -> bool:
         return words <= min(named)
     if _SHORTER.search(follow_up) and words > 0.67 * before:
         return False
-    said = marks(follow_up)
-    if ("form", "prose") in said:
-        return not has_items(text)
-    return ("form", "list") not in said or has_items(text)
+    forms = [value for subject, value in marks(follow_up) if subject == "form"]
+    if "prose" in forms:
+        return has_form("prose", text)
+    return not forms or any(has_form(form, text) for form in forms)
 
 
 def tokens_for(original: str, follow_up: str, most: int) -> int:
