@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from services.retrain.app.queue import placed
 from services.retrain.domain.asked import check_wish
 from services.retrain.domain.datasheet import describe
-from services.retrain.domain.following import left_without, may_be_followed
+from services.retrain.domain.following import is_enough, left_without, may_be_followed
 from services.retrain.domain.policies import Policy
 from services.retrain.domain.praise import to_keep
 from services.retrain.domain.recipes import RecipeOf, no_recipes
@@ -110,23 +110,25 @@ class Retrain:
         found = settled(last)
         if found is None:
             return False
-        serving, served_name = found
+        rules = [last.rules.only_for(wish) for wish in left_without(last, *found)]
+        with self.store.read() as session:
+            each = [(one, selected(session, policy.key, one, self.reading)) for one in rules]
         with self.store.begin() as session:
             if session.newest(policy.key) != run or session.run(run) != last:
                 return False
             runs = [
-                self._begin(
-                    session,
-                    policy,
-                    Trigger(TriggerKind.WISH, f"{wish}, which {last.run} did not give them"),
-                    f"{last.run}/{wish}",
-                    rules=last.rules.only_for(wish),
-                )
-                for wish in left_without(last, serving, served_name)
+                self._follower(session, policy, last, one)
+                for one, selection in each
+                if is_enough(selection, one)
             ]
-            followers = tuple(run.run for run in runs)
+            followers = tuple(one.run for one in runs)
             session.put(replace(last, is_followed=True, followed_by=followers))
         return True
+
+    def _follower(self, session: Session, policy: Policy, of: Run, rules: Rules) -> Run:
+        wish = rules.caps.wish
+        trigger = Trigger(TriggerKind.WISH, f"{wish}, which {of.run} did not give them")
+        return self._begin(session, policy, trigger, f"{of.run}/{wish}", rules=rules)
 
     def answers(self, alarm: Alarm) -> Policy | None:
         """The policy whose champion the alarm is about, as the registry says; None if it is about no champion.

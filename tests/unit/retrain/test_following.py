@@ -49,14 +49,18 @@ def two_wishes(brief: int = 10, lists: int = 8) -> list[Pair]:
 def ended(pairs: list[Pair], **rules: Any) -> House:
     """A house whose first run has been through the gate, its version a canary."""
     house = House(train_control=False, **rules)
-    for one in pairs:
-        mined = events_pb2.PreferenceMined(pair=encode_pair(one))
-        house.publish(PREFERENCE_MINED, one.pair_id, mined.SerializeToString())
-    drain(house.pairs)
+    mine(house, pairs)
     house.start("r1")
     house.walk()
     house.registry.busy.add(LOCAL)
     return house
+
+
+def mine(house: House, pairs: list[Pair]) -> None:
+    for one in pairs:
+        mined = events_pb2.PreferenceMined(pair=encode_pair(one))
+        house.publish(PREFERENCE_MINED, one.pair_id, mined.SerializeToString())
+    drain(house.pairs)
 
 
 def looks(house: House) -> list[Run]:
@@ -147,11 +151,11 @@ def test_of_a_version_that_went_back_each_wish_is_tried_alone_the_most_asked_for
 @pytest.mark.parametrize(
     ("pairs", "rules"),
     [
-        (two_wishes(lists=7), {}),
+        (two_wishes(lists=0), {}),
+        (two_wishes(brief=7, lists=7), {}),
         (two_wishes(), {"wish_users": 0}),
-        (two_wishes(), {"wish_users": 9}),
-        (two_wishes(), {"least_users": 9}),
-        (two_wishes(), {"least_pairs": 9}),
+        (two_wishes(), {"wish_users": 11}),
+        (two_wishes(), {"least_users": 11}),
         (two_wishes(), {"interests": Interests(ConflictRule.MEAN, actor="ann", reason="one UI")}),
     ],
 )
@@ -162,6 +166,27 @@ def test_where_too_few_ask_or_all_get_the_same_nothing_follows(
     house.registry.busy.clear()
     (only,) = looks(house)
     assert not only.is_followed
+
+
+def test_a_wish_that_too_few_have_waits_and_those_who_come_until_the_end_count() -> None:
+    house = ended(two_wishes(lists=5))
+    own = f"local.{house.runs()[0].model_version}"
+    serves(house, Composition("base", (Layer(own, Reach((SHORTER,))),)))
+    (only,) = looks(house)
+    assert (only.is_followed, only.followed_by) == (True, ())
+    house = ended(two_wishes(lists=5))
+    mine(house, [asking(300 + n, TRAINED[130 + n], "use a list") for n in range(3)])
+    serves(house, Composition("base", (Layer(own, Reach((SHORTER,))),)))
+    _, second = looks(house)
+    assert second.rules.caps.wish == LIST
+    # Of those who asked for short answers there are enough, but few asked for anything else.
+    house = ended(two_wishes(lists=5))
+    house.registry.busy.clear()
+    assert len(looks(house)) == 1
+    # Eight users are, and their pairs are fewer than a run needs.
+    house = ended(two_wishes(), least_pairs=9)
+    serves(house, Composition("base", (Layer(own, Reach((SHORTER,))),)))
+    assert len(looks(house)) == 1
 
 
 def test_a_cancelled_run_is_followed_by_nothing_and_a_newer_run_takes_its_place() -> None:
