@@ -2,7 +2,8 @@
 population and seed by seed. A JSON line a loop, and one a population.
 
 people.loop.POPULATION   one loop: its verdict; of each taste how often answers broke it before and at the end,
-                         and the interval of the difference; what the run's gate said of each group
+                         and the interval of the difference; what the run's gate said of each group; what became
+                         of the runs for those whom its version left without what they ask for
 people.loops.POPULATION  the share of loops that ended well, with a 95% interval, and how many ended how:
     helped     the group that the shift was about has its broken wishes down by at least half of the rise, and
                no group is worse: it keeps the weights that answered it before, or the upper bound of its
