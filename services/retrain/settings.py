@@ -89,6 +89,8 @@ class RetrainSettings(ServiceSettings):
     lora_rank: int = Field(default=16, ge=1)
     lora_alpha: int = Field(default=32, ge=1)
     lora_layers: int = Field(default=10, ge=1)
+    # At least so many in a run for one wish that is not about length.
+    form_layers: int = Field(default=20, ge=1)
     learning_rate: float = Field(default=3e-4, gt=0)
     beta: float = Field(default=0.1, gt=0)
     nll_weight: float = Field(default=1.0, ge=0)
@@ -200,6 +202,7 @@ class RetrainSettings(ServiceSettings):
             least_pairs=self.least_pairs,
             least_users=self.least_users,
             wish_users=self.wish_users,
+            form_layers=self.form_layers,
             pairs_looked_at=self.pairs_looked_at,
             schedule=self.schedule,
             volume_pairs=self.volume_pairs,

@@ -7,8 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from services.retrain.domain.selection import Alike, Caps, none_alike
 from services.retrain.domain.training import TrainingPlan
+from shared.language.groups import wish_of
 from shared.language.interests import Interests
 from shared.statistics.spending import parts
+
+# How long answers are takes few layers; how they begin takes more.
+_LENGTH = "length"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class Rules:
     least_users: int = 5
     # How many users must ask for the same for it to have a run of its own (following.py); 0: never.
     wish_users: int = 8
+    # How many layers such a run trains at least if the wish is not about length.
+    form_layers: int = 20
     # A snapshot looks at this many of the newest pairs.
     pairs_looked_at: int = 5000
     # A cron expression in UTC; empty: never.
@@ -77,7 +83,10 @@ class Rules:
 
     def only_for(self, wish: str) -> Rules:
         """Of a run that takes pairs of those alone who ask for this; empty: of everyone."""
-        return replace(self, caps=replace(self.caps, wish=wish))
+        subject, _ = wish_of(wish)
+        layers = self.plan.layers if subject in ("", _LENGTH) else self.form_layers
+        plan = replace(self.plan, layers=max(self.plan.layers, layers))
+        return replace(self, caps=replace(self.caps, wish=wish), plan=plan)
 
 
 # Which pairs training could not tell apart under these rules: its base model's tokenizer and its limits say so.

@@ -218,10 +218,6 @@ def test_start_gives_the_operation_and_waits_if_asked(trimtab: Any) -> None:
     assert (waited.code, waited.json["verdict"]) == (0, "passed")
     named = trimtab("retrain", "start", "--recipe", "kto", "--json", answers=answers)
     assert named.platform.asked[0][2]["recipe"] == "kto"
-    for alone in (("retrain", "start"), ("retrain", "preview")):
-        answers["PreviewSnapshot"] = {"snapshot": RUN["snapshot"]}
-        asked = trimtab(*alone, "--wish", "wants.form=list", "--json", answers=answers)
-        assert asked.platform.asked[0][2]["wish"] == "wants.form=list"
 
 
 def test_a_run_says_what_it_was_trained_by(trimtab: Any) -> None:
@@ -241,20 +237,6 @@ def test_a_run_says_what_it_was_trained_by(trimtab: Any) -> None:
         "retrain", "show", "r1", answers={"GetRun": {"run": RUN | {"group_margins": margins}}}
     )
     assert "margin at the end, by group: longer 0.50, shorter 1.63" in shown.out
-
-
-def test_a_run_says_for_whom_it_was_trained_and_what_followed_it(trimtab: Any) -> None:
-    told = {**RUN, "followed_by": ["runs/r2", "runs/r3"]}
-    shown = trimtab("retrain", "show", "r1", answers={"GetRun": {"run": told}})
-    followed = "followed, for those whom it left without what they ask for, by runs/r2, runs/r3"
-    assert followed in " ".join(shown.out.split())
-    assert "for those alone" not in shown.out
-    trigger = {"kind": "TRIGGER_KIND_WISH", "detail": "wants.form=list, which r1 did not give them"}
-    told = {**RUN, "wish": "wants.form=list", "trigger": trigger}
-    shown = trimtab("retrain", "show", "r2", answers={"GetRun": {"run": told}})
-    assert "trigger: wish: wants.form=list, which r1 did not give them" in shown.out
-    assert "for those alone who are of wants.form=list" in shown.out
-    assert "followed" not in shown.out
 
 
 def test_recipes_are_listed_with_when_to_take_them_and_what_they_need(trimtab: Any) -> None:

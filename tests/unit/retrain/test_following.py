@@ -124,6 +124,7 @@ def test_those_whom_the_version_left_without_have_a_run_of_their_own() -> None:
     told = encode_run(first)
     assert (told.may_be_followed, told.followed_by) == (False, [f"runs/{second.run}"])
     assert encode_run(second).wish == LIST
+    assert (first.rules.plan.layers, second.rules.plan.layers) == (10, 20)
     assert len(looks(house)) == 2  # once and for all
     second = house.walk()
     assert second.has_ended
@@ -146,6 +147,7 @@ def test_of_a_version_that_went_back_each_wish_is_tried_alone_the_most_asked_for
     house.registry.busy.clear()
     _, second, third = looks(house)
     assert [one.rules.caps.wish for one in (second, third)] == [LIST, SHORTER]
+    assert [one.rules.plan.layers for one in (second, third)] == [20, 10]
 
 
 @pytest.mark.parametrize(
