@@ -81,6 +81,11 @@ def test_wishes_that_can_be_counted(follow_up: str, text: str, does: bool) -> No
         ("Too few words.", "TOO_FEW_WORDS"),
         ("well aaaaaaaa this is it.", "REPETITION"),
         ("no no no no no no no no no no.", "REPETITION"),
+        (
+            "Names for it:\n- Grey\n- Grey\n- Grey\n- Grey\n- Grey\nAll of these are fine.",
+            "REPETITION",
+        ),
+        ("Names for it:\n- Grey\n- Ash\n- Smoke\n- Pepper\n- Luna\nAll of these are fine.", ""),
         ("The answer as it WAS before.", "SAME_AS_ANSWER"),
         ("You said make it sound friendly please so here.", "LEAKS_FEEDBACK"),
         ("A river is water that flows.", ""),

@@ -16,6 +16,7 @@ from shared.language.wishes import INSTRUCTIONS, has_form, has_items, marks, wis
 
 MIN_WORDS = 5
 _REPEATED = re.compile(r"(.)\1{5,}")
+_MOST_REPEATED = 0.3
 _ENDS = ".!?\"')”’`]"
 _SHORTER = re.compile(
     r"\b(short(er)?|brief(er|ly)?|concise(ly)?|too (long|wordy|much)|less|fewer|trim|cut|condense"
@@ -81,7 +82,7 @@ def problem_of(text: str, original: str, follow_up: str) -> str:
     words = text.split()
     if len(words) < MIN_WORDS:
         return "TOO_FEW_WORDS"
-    if _REPEATED.search(text) or len(set(words)) < len(words) / 4:
+    if _REPEATED.search(text) or len(set(words)) < len(words) / 4 or _repeats_itself(words):
         return "REPETITION"
     if " ".join(words).lower() == " ".join(original.split()).lower():
         return "SAME_AS_ANSWER"
@@ -91,6 +92,12 @@ def problem_of(text: str, original: str, follow_up: str) -> str:
     if not heeds(text, original, follow_up):
         return "IGNORES_FEEDBACK"
     return ""
+
+
+def _repeats_itself(words: Sequence[str]) -> bool:
+    """Whether many runs of four words occurred before, as in a list of the same item."""
+    runs = list(zip(words, words[1:], words[2:], words[3:], strict=False))
+    return len(runs) - len(set(runs)) >= _MOST_REPEATED * len(runs) > 0
 
 
 def heeds(text: str, original: str, follow_up: str) -> bool:
