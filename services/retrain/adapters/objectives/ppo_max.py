@@ -45,12 +45,11 @@ def advantages_of(answer: Scored, kl_charge: float, gae_lambda: float) -> Tensor
     rewards = token_rewards(answer, answer.worth.reward, kl_charge)
     values = answer.worth.values
     steps = rewards + torch.cat([values[1:], values.new_zeros(1)]) - values
-    found = torch.zeros_like(steps)
-    ahead = 0.0
-    for place in range(len(steps) - 1, -1, -1):
-        ahead = float(steps[place]) + gae_lambda * ahead
-        found[place] = ahead
-    return found
+    ahead, found = 0.0, []
+    for step in reversed(steps.tolist()):
+        ahead = step + gae_lambda * ahead
+        found.append(ahead)
+    return torch.tensor(found[::-1], device=values.device)
 
 
 def token_rewards(answer: Scored, reward: float, kl_charge: float) -> Tensor:
