@@ -41,6 +41,13 @@ class Version:
         return self.composition.answering(groups) if self.composition else self.served_name
 
     @property
+    def speaker(self) -> str:
+        """Who answers. What is the same for two versions, such as the first one and what the champion gives
+        those of no group, is asked once."""
+        told = f" told {stable_id(self.instruction)}" if self.instruction else ""
+        return f"{self.served_name}{told}"
+
+    @property
     def all_served(self) -> tuple[str, ...]:
         return self.composition.names if self.composition else (self.served_name,)
 

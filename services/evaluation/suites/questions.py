@@ -47,13 +47,13 @@ def answers(
     """One answer per prompt, sampled for this evaluation. Answers it already has, from another suite or
     from before a kill, are not requested again."""
     keys = [_key(messages, sampling) for messages in asked]
-    found = bench.answers.known(request.evaluation, version.name, keys)
+    found = bench.answers.known(request.evaluation, version.speaker, keys)
     missing = [(k, m) for k, m in zip(keys, asked, strict=True) if k not in found]
     for chunk in batches(missing, _CHUNK):
         told = [with_instruction(messages, version.instruction) for _, messages in chunk]
         texts = bench.policy.answer(version.served_name, told, sampling)
         fresh = {key: text for (key, _), text in zip(chunk, texts, strict=True)}
-        bench.answers.keep(request.evaluation, version.name, fresh)
+        bench.answers.keep(request.evaluation, version.speaker, fresh)
         found |= fresh
     return [found[key] for key in keys]
 
