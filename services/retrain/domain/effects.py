@@ -3,9 +3,10 @@
 A group's figure is the win rate against the champion under the group's own reward. Those who asked for what can
 be counted have a second one: how often an answer does more of it than the champion's (wish rate). The interval
 at the gate's confidence says what may be said: helped (above a half), hurt (below it), no change that could
-hurt by more than the margin, or not told; of two figures the worse is said, as a reward that learnt of few
-people may like what is not what they asked for. Each line is asked alone, so that a version which is that much
-worse for one group passes only if that group's own figure errs: no correction for their number is needed.
+hurt by more than the margin, or not told. Where there are two, what was asked for says whether a group is
+helped, and the reward, which may have learnt of few people, whether nothing was lost besides. Each line is
+asked alone, so that a version which is that much worse for one group passes only if that group's own figure
+errs: no correction for their number is needed.
 
 A version that does not pass for everyone may still be what some groups want: if nothing but groups stands in
 its way, it is given to those alone that it surely helps, and everyone else keeps the champion's answers.
@@ -116,9 +117,11 @@ def _all_judged(
     wished = {one.group: one for one in _of_wishes(estimates)}
     found = []
     for one in of_groups(estimates):
-        wish = wished.get(one.group)
-        both = [one, wish] if wish else [one]
-        found.append((min(_judged(each, _margin(each, interests)) for each in both), one, wish))
+        wish, how = wished.get(one.group), _judged(one, interests.margin)
+        if wish:
+            asked = _judged(wish, _margin(wish, interests))
+            how = asked if how >= _SAME else min(how, asked)
+        found.append((how, one, wish))
     return found
 
 
@@ -181,9 +184,7 @@ def helped_alone(lines: Sequence[GateCheck], sure: float, wish: str = "") -> Rea
     helped = tuple(
         group
         for group, theirs in told.items()
-        if group != EVERYONE_ELSE
-        and wish in ("", group)
-        and all(_is_gain(line, sure, len(told)) for line in theirs)
+        if group != EVERYONE_ELSE and wish in ("", group) and _is_gain(theirs, sure, len(told))
     )
     at_risk = [group for group, theirs in told.items() if any(_is_risk(line) for line in theirs)]
     if EVERYONE_ELSE in at_risk:
@@ -192,11 +193,14 @@ def helped_alone(lines: Sequence[GateCheck], sure: float, wish: str = "") -> Rea
     return Reach(helped, tuple(shared)) if helped else Reach()
 
 
-def _is_gain(line: GateCheck, sure: float, groups: int) -> bool:
-    """Beside the first champion it is enough that nothing was lost."""
-    if line.estimate.name not in (_NAME, _WISH):
-        return line.verdict == PASS
-    return line.estimate.confidence >= sure and _low_among(line.estimate, groups) > 0.5
+def _is_gain(lines: Sequence[GateCheck], sure: float, groups: int) -> bool:
+    """By what was asked for, or else by the reward; by the others, such as beside the first champion, it is
+    enough that nothing was lost."""
+    names = {line.estimate.name for line in lines}
+    decides = _WISH if _WISH in names else _NAME
+    gains = [line.estimate for line in lines if line.estimate.name == decides]
+    is_sure = all(one.confidence >= sure and _low_among(one, groups) > 0.5 for one in gains)
+    return bool(gains) and is_sure and all(line.verdict == PASS for line in lines)
 
 
 def _is_risk(line: GateCheck) -> bool:

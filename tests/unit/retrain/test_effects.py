@@ -198,6 +198,30 @@ def test_nobody_is_helped_who_does_not_get_what_they_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reward", "asked", "word", "alone"),
+    [
+        ((0.9, 0.8, 0.95), (0.7, 0.6, 0.8), "helped", ("wants.form=list",)),
+        ((0.5, 0.4, 0.6), (0.7, 0.6, 0.8), "helped", ("wants.form=list",)),
+        ((0.9, 0.8, 0.95), (0.5, 0.44, 0.56), "not hurt", ()),
+        ((0.9, 0.8, 0.95), (0.42, 0.35, 0.49), "hurt", ()),
+        ((0.4, 0.3, 0.5), (0.7, 0.6, 0.8), "not told", ()),
+        ((0.1, 0.05, 0.2), (0.7, 0.6, 0.8), "hurt", ()),
+    ],
+)
+def test_what_was_asked_for_decides_and_the_reward_stands_in_the_way(
+    reward: tuple[float, float, float],
+    asked: tuple[float, float, float],
+    word: str,
+    alone: tuple[str, ...],
+) -> None:
+    others = of(EVERYONE_ELSE, 0.1, 0.04, 0.2)
+    found = (of("wants.form=list", *reward), wish("wants.form=list", *asked), others)
+    assert judged(*found)[1].groups == alone
+    (words,) = (one for one in effects(found, Interests()) if "wants.form=list" in one)
+    assert words.startswith(f"{word}: people of wants.form=list: ")
+
+
+@pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [(0.425, 0.6, "passed"), (0.42, 0.6, "not_enough_evidence"), (0.2, 0.42, "failed")],
 )
