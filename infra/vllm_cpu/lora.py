@@ -5,6 +5,10 @@ an adapter has slot -1, which torch reads as the last slot: in a batch with a re
 in that slot, the base model's answers are silently computed with it. The GPU kernels skip such rows.
 Here tokens are grouped by slot once per step; each group takes two plain products, and tokens
 without an adapter are left alone.
+
+Logits are computed for the rows that are sampled, but where a request asks for the log-probabilities of its
+prompt, for the rows of that, too, of which vLLM says no slots. These are left alone; what is known of the
+sampled rows would end the engine, or give an adapter's head to others. Adapters without a head are as they are.
 """
 
 from typing import Any
@@ -53,11 +57,13 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         super().__init__(*arguments, **options)
         self._tokens: list[Group] = []
         self._samples: list[Group] = []
+        self._sampled = 0
 
     def update_metadata(self, *arguments: Any, **options: Any) -> None:
         super().update_metadata(*arguments, **options)
         self._tokens = grouped(self.token_lora_indices)
         self._samples = grouped(self.sampler_indices)
+        self._sampled = self.sampler_indices.numel()
 
     def add_lora_linear(
         self,
@@ -84,6 +90,8 @@ class GroupedPunicaWrapper(PunicaWrapperCPU):
         **_: Any,
     ) -> None:
         rows, inputs = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
+        if inputs.size(0) != self._sampled:
+            return
         width = min(rows.size(1), lora_b_stacked.size(-2))
         add_delta(
             rows[:, :width],

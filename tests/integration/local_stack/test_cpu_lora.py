@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-from infra.vllm_cpu.lora import add_delta, grouped
+from infra.vllm_cpu.lora import GroupedPunicaWrapper, add_delta, grouped
 
 SLOTS, RANK, INPUTS, OUTPUTS = 2, 3, 5, 4
 
@@ -44,3 +45,21 @@ def test_a_view_of_some_columns_is_changed_in_place(
 def test_groups_leave_out_rows_without_an_adapter() -> None:
     found = {slot: rows.tolist() for slot, rows in grouped(torch.tensor([-1, 2, 0, 2]))}
     assert found == {0: [2], 2: [1, 3]}
+
+
+def test_rows_of_a_prompt_get_no_adapter_of_those_that_are_sampled(
+    weights: tuple[torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM asks for their logits, too, where a request wants the log-probabilities of its prompt."""
+    wrapper = object.__new__(GroupedPunicaWrapper)
+    wrapper.indices_len = [4, 4, 4, 4]
+    wrapper._token_lora_indices = wrapper._sampler_indices = torch.tensor([0, -1, 1, 1])
+    with monkeypatch.context() as patch:
+        patch.setattr(PunicaWrapperCPU, "update_metadata", lambda *_, **__: None)
+        wrapper.update_metadata()
+    for rows, is_sampled in ((3, False), (5, False), (4, True)):
+        y = torch.zeros(rows, OUTPUTS)
+        wrapper.add_lora_logits(y, torch.ones(rows, INPUTS), *weights, 1.0)
+        assert (y.abs().sum(dim=1) > 0).tolist() == (
+            [True, False, True, True] if is_sampled else [False] * rows
+        )

@@ -1,6 +1,7 @@
 """Adapters by name on the real vLLM: dropped in, served, and kept out of other answers."""
 
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
@@ -59,3 +60,32 @@ async def test_an_adapter_serves_by_name_and_leaves_the_base_alone(vllm_stack: L
         beside, *_ = await asyncio.gather(asker.logprobs(base, question), *others)
     # A batch of another size moves the logits a little; an adapter moves them by whole units.
     assert beside[:4] == pytest.approx(alone[:4], abs=0.3)
+
+
+@pytest.mark.timeout(600)
+async def test_a_prompts_log_probabilities_are_told_beside_more_requests_than_it_has_tokens(
+    vllm_stack: LocalStack,
+) -> None:
+    """As a proof asks for them while users chat. Logits are computed of the prompt's rows, and of the sampled
+    ones, which are others."""
+    stack = vllm_stack
+    if not (stack.settings.adapters / "loud-v2").exists():
+        loud_adapter(stack.settings, "loud-v2")
+    url = f"{stack.env()['TRIMTAB_VLLM_URLS']}/v1/completions"
+    body = {"model": "loud-v2", "prompt": "Tell me about", "max_tokens": 1, "prompt_logprobs": 0}
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+        asker = Asker(stack.env()["TRIMTAB_VLLM_URLS"], client)
+        alone = (await client.post(url, json=body)).raise_for_status().json()
+        chats = [asker.logprobs("loud-v2", f"Explain rain {n}") for n in range(24)]
+        asked = [client.post(url, json=body) for _ in range(8)]
+        beside = (await asyncio.gather(*chats, *asked))[len(chats) :]
+    first = _told(alone)
+    assert len(first) > 1
+    for reply in beside:
+        assert _told(reply.raise_for_status().json()) == pytest.approx(first, abs=0.5)
+
+
+def _told(reply: dict[str, Any]) -> Logprobs:
+    """Of the prompt's tokens, but for the first."""
+    each = filter(None, reply["choices"][0]["prompt_logprobs"])
+    return [next(iter(one.values()))["logprob"] for one in each]
