@@ -76,9 +76,9 @@ async def test_a_prompts_log_probabilities_are_told_beside_more_requests_than_it
     async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
         asker = Asker(stack.env()["TRIMTAB_VLLM_URLS"], client)
         alone = (await client.post(url, json=body)).raise_for_status().json()
-        chats = [asker.logprobs("loud-v2", f"Explain rain {n}") for n in range(24)]
-        asked = [client.post(url, json=body) for _ in range(8)]
-        beside = (await asyncio.gather(*chats, *asked))[len(chats) :]
+        chats = asyncio.gather(*(asker.logprobs("loud-v2", f"Explain rain {n}") for n in range(24)))
+        beside = await asyncio.gather(*(client.post(url, json=body) for _ in range(8)))
+        await chats
     first = _told(alone)
     assert len(first) > 1
     for reply in beside:
