@@ -83,7 +83,10 @@ def version_contrast(house: House, policy: str) -> None:
 
 def reward(house: House, policy: str) -> None:
     """The user has a persona once the first complaint was written up."""
-    samples = ("A short and good answer indeed.", "This one goes on and on. " * 3)
+    samples = (
+        "A short and good answer indeed.",
+        "It goes on, says all of it again in a few other words, and it has no end.",
+    )
     house.chat.complete = lambda _, n, *__: samples if n > 1 else ("This user likes it short.",)  # type: ignore[method-assign]
     chat(house, policy, "tell me of lakes", LONG, "make it shorter please", conversation="c0")
     house.settle()

@@ -47,7 +47,13 @@ def test_samples_under_a_persona_are_told_above_the_worst():
     house = House(ubr_share=1.0)
     house.chat_with("ada", "c1", "what is a river?", LONG, "shorter please")
     house.settle()
-    answers(house, EIGHT, "This one goes on and on. " * 3, SIX, SEVEN)
+    answers(
+        house,
+        EIGHT,
+        "It goes on, says all of it again in a few other words, and it has no end.",
+        SIX,
+        SEVEN,
+    )
     house.chat_with("ada", "c2", "what is a lake?", SHORT, "thanks")
     house.settle()
     pairs = [e.pair for e in house.published(PREFERENCE_MINED, events.PreferenceMined)]

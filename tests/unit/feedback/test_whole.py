@@ -186,7 +186,10 @@ def test_candidates_that_ignore_the_wish_make_no_pair(house: House) -> None:
 
 def test_satisfied_users_with_a_persona_are_sampled_best_against_worst() -> None:
     house = House(ubr_share=1.0)
-    answers = ("A short and good answer indeed.", "This one goes on and on. " * 3)
+    answers = (
+        "A short and good answer indeed.",
+        "It goes on, says all of it again in a few other words, and it has no end.",
+    )
     house.chat_with("ada", "c1", "what is a river?", LONG, "shorter please")
     house.settle()
     persona = ("This user wants shorter answers.",)
