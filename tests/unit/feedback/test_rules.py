@@ -127,6 +127,8 @@ def test_the_wish_is_a_suffix_of_the_request() -> None:
     assert [m.text for m in wish_prompt(context, "shorter")] == ["a", "b", "c?\n\n(shorter)"]
     form = "c?\n\n(Answer as a list of points, one a line.)"
     assert wish_prompt(context, "No, please use a list.")[-1].text == form
+    both = "use a list, and at most 40 words"
+    assert wish_prompt(context, both)[-1].text == f"c?\n\n({both})"
     more = "use a list, and say of each of them what it is for and how much it costs me"
     assert wish_prompt(context, more)[-1].text == f"c?\n\n({more})"
 

@@ -48,8 +48,9 @@ def wish_prompt(context: Sequence[Message], follow_up: str) -> list[Message]:
     """The request once more, with the user's wish as a suffix: in their words, or, where these say nothing but
     which form they want, as an instruction."""
     *before, request = context
-    form = wishes(follow_up).get("form") if len(follow_up.split()) <= _BRIEF else None
-    wish = INSTRUCTIONS["form", form] if form else follow_up.strip()
+    said, is_brief = wishes(follow_up), len(follow_up.split()) <= _BRIEF
+    is_form = set(said) == {"form"} and is_brief
+    wish = INSTRUCTIONS["form", said["form"]] if is_form else follow_up.strip()
     asked = f"{request.text.strip()}\n\n({wish})"
     return [*before, text_message("user", asked)]
 
