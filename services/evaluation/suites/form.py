@@ -18,6 +18,7 @@ from services.evaluation.domain import Measured, Request
 from services.evaluation.ports import Bench, Sampling
 from services.evaluation.suites.questions import answers_to, prompts
 from shared.language.estimates import Estimate
+from shared.language.repetition import repeated
 
 SUITE = "form"
 _LEAST_WORDS = 5
@@ -55,12 +56,6 @@ def is_sane(text: str, most_tokens: int) -> bool:
     cut_off = len(words) >= most_tokens / 2
     finished = _FINISHED.search(text) or _LIST_ITEM.match(last_line) or cut_off
     return bool(finished) and repeated(words, 4) < _MOST_REPEATED
-
-
-def repeated(words: Sequence[str], n: int) -> float:
-    """Share of n-grams that already occurred earlier in the text."""
-    grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
 def distinct(texts: Sequence[Sequence[str]], n: int = 2) -> float:

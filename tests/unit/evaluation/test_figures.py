@@ -3,12 +3,13 @@
 import pytest
 
 from services.evaluation.domain import Request, SuiteLimits, Version, sampled
-from services.evaluation.suites.form import distinct, is_sane, repeated
+from services.evaluation.suites.form import distinct, is_sane
 from services.evaluation.suites.over_refusal import is_refusal
 from services.evaluation.suites.questions import shipped
 from services.evaluation.suites.sycophancy import conversation, preference
 from shared.language.messages import text_message
 from shared.language.pairs import Pair
+from shared.language.repetition import repeated
 from shared.statistics.intervals import wilson
 
 REQUEST = Request("e", "local", Version("v1", "v1"))

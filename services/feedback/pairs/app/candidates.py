@@ -12,10 +12,12 @@ import re
 from collections.abc import Sequence
 
 from shared.language.messages import Message, text_message
+from shared.language.repetition import repeated
 from shared.language.wishes import INSTRUCTIONS, has_form, has_items, marks, wishes
 
 MIN_WORDS = 5
 _REPEATED = re.compile(r"(.)\1{5,}")
+# Of runs of four words, such as of a list of the same item over and over.
 _MOST_REPEATED = 0.3
 _ENDS = ".!?\"')”’`]"
 _SHORTER = re.compile(
@@ -83,7 +85,11 @@ def problem_of(text: str, original: str, follow_up: str) -> str:
     words = text.split()
     if len(words) < MIN_WORDS:
         return "TOO_FEW_WORDS"
-    if _REPEATED.search(text) or len(set(words)) < len(words) / 4 or _repeats_itself(words):
+    if (
+        _REPEATED.search(text)
+        or len(set(words)) < len(words) / 4
+        or repeated(words, 4) >= _MOST_REPEATED
+    ):
         return "REPETITION"
     if " ".join(words).lower() == " ".join(original.split()).lower():
         return "SAME_AS_ANSWER"
@@ -93,12 +99,6 @@ def problem_of(text: str, original: str, follow_up: str) -> str:
     if not heeds(text, original, follow_up):
         return "IGNORES_FEEDBACK"
     return ""
-
-
-def _repeats_itself(words: Sequence[str]) -> bool:
-    """Whether many runs of four words occurred before, as in a list of the same item."""
-    runs = list(zip(words, words[1:], words[2:], words[3:], strict=False))
-    return len(runs) - len(set(runs)) >= _MOST_REPEATED * len(runs) > 0
 
 
 def heeds(text: str, original: str, follow_up: str) -> bool:
