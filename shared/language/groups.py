@@ -169,6 +169,11 @@ def is_wish(group: str) -> bool:
     return group.startswith(WANTS)
 
 
+def group_of_wish(subject: str, value: str) -> str:
+    """Of those who asked for that."""
+    return segment(f"{WANTS}{subject}", value)
+
+
 def wish_of(group: str) -> tuple[str, str]:
     """Subject and value of what a group by wishes asked for; two empty ones of any other group."""
     subject, _, value = group.removeprefix(WANTS).partition("=")

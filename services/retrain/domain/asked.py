@@ -6,18 +6,17 @@ from collections import Counter
 from collections.abc import Iterable
 
 from shared.language.errors import InvalidArgument
-from shared.language.groups import WANTS, is_wish, segment
+from shared.language.groups import group_of_wish, is_wish
 from shared.language.pairs import Pair
 from shared.language.wishes import INSTRUCTIONS, wishes
 
-WISHES = tuple(segment(f"{WANTS}{subject}", value) for subject, value in INSTRUCTIONS)
+WISHES = tuple(group_of_wish(*wish) for wish in INSTRUCTIONS)
 
 
 def asked_of(pair: Pair) -> frozenset[str]:
     """As groups by wishes: what its user said of the rejected answer; where that names nothing that people are
     told apart by, what they were known to ask for then."""
-    said = wishes(pair.feedback_text).items()
-    found = frozenset(segment(f"{WANTS}{subject}", value) for subject, value in said)
+    found = frozenset(group_of_wish(*said) for said in wishes(pair.feedback_text).items())
     return found or frozenset(filter(is_wish, pair.groups))
 
 

@@ -84,8 +84,8 @@ class Rules:
     def only_for(self, wish: str) -> Rules:
         """Of a run that takes pairs of those alone who ask for this; empty: of everyone."""
         subject, _ = wish_of(wish)
-        layers = self.plan.layers if subject in ("", _LENGTH) else self.form_layers
-        plan = replace(self.plan, layers=max(self.plan.layers, layers))
+        least = 0 if subject in ("", _LENGTH) else self.form_layers
+        plan = replace(self.plan, layers=max(self.plan.layers, least))
         return replace(self, caps=replace(self.caps, wish=wish), plan=plan)
 
 
