@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +18,8 @@ from shared.language.interests import Interests
 from shared.language.policies import PolicyKey
 from shared.statistics.betting import START, Arm, RolloutTest
 
+_VERSION = TypeAdapter(Version)
+_ROLLOUT = TypeAdapter(Rollout)
 _POLICY = TypeAdapter(Policy)
 _INTERESTS = TypeAdapter(Interests)
 _RULES = TypeAdapter(RolloutRules)
@@ -28,7 +29,7 @@ _BESIDE = ("key", "number", "place", "version")
 
 
 def version_body(version: Version) -> str:
-    return _dumped({name: one for name, one in asdict(version).items() if name not in _BESIDE})
+    return _dumped(_VERSION.dump_python(version, exclude=set(_BESIDE)))
 
 
 def read_version(row: Any) -> Version:
@@ -53,7 +54,7 @@ def read_version(row: Any) -> Version:
 
 
 def rollout_body(rollout: Rollout) -> str:
-    return _dumped({name: one for name, one in asdict(rollout).items() if name != "key"})
+    return _dumped(_ROLLOUT.dump_python(rollout, exclude={"key"}))
 
 
 def read_rollout(row: Any) -> Rollout:
