@@ -16,8 +16,7 @@ from torch import Tensor
 from services.retrain.adapters.objectives.advantages import rewards_of
 from services.retrain.adapters.objectives.rows import Worth
 from services.retrain.adapters.packing import Packing
-from services.retrain.adapters.policy import Prepared
-from services.retrain.adapters.step_gradient import KeptRow
+from services.retrain.adapters.prepared import KeptRow, Prepared
 
 # Of the ridge, beside features of unit variance.
 _RIDGE = 0.1

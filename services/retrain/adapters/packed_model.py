@@ -10,7 +10,8 @@ from torch import Tensor
 
 from services.retrain.adapters.answer_head import token_log_probabilities
 from services.retrain.adapters.encoded import Group
-from services.retrain.adapters.packing import ATTENTION, Packing, Shape, register
+from services.retrain.adapters.packed_attention import ATTENTION, register
+from services.retrain.adapters.packing import Packing, Shape
 
 
 class PackedModel:

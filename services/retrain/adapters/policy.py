@@ -5,7 +5,8 @@ layer. A step runs only the upper layers, and nothing goes backwards below them.
 2. A group's prompt stands in one row with all its answers (packing.py) and is computed once for all.
 3. The reference's log-probabilities come out of one pass with LoRA switched off, and are kept (references.py).
 4. The head runs where an answer's token is predicted, chunk by chunk (answer_head.py).
-5. LoRA is added in place (lora_linear.py), attention is two matrix products on a processor (packing.py).
+5. LoRA is added in place (lora_linear.py); attention is two matrix products on a processor
+(packed_attention.py).
 
 A row is one group, unpadded: on a processor a batch of unequal lengths spends its time on padding, and its
 tensors do not fit into the caches. README.md says what each of these saves.
@@ -30,25 +31,11 @@ from services.retrain.adapters.lora_linear import LoraLinear
 from services.retrain.adapters.packed_model import PackedModel, shape_of
 from services.retrain.adapters.packing import Shape
 from services.retrain.adapters.past_policies import NO_PAST, PastPolicies
+from services.retrain.adapters.prepared import Prepared
 from services.retrain.adapters.references import NoReferences, References
 from shared.encoding.precision import dtype_name
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What is kept of a group. `hidden`: [1, tokens, width] before the first trained layer, packed by `shape`.
-    The others have one item for each answer, in their order. `answers`: the ids to be predicted, [tokens];
-    `references`: their log-probabilities under the untrained policy, [tokens], fp32, in nats; `histories`:
-    those under each of its champions, the newest first. `is_fixed`: see Group."""
-
-    shape: Shape
-    hidden: Tensor
-    answers: tuple[Tensor, ...]
-    references: tuple[Tensor, ...]
-    histories: tuple[tuple[Tensor, ...], ...]
-    is_fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

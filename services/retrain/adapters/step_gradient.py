@@ -10,53 +10,19 @@ rule both give the gradient of one graph over the whole step.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from services.retrain.adapters.encoded import EncodedPair
 from services.retrain.adapters.objectives.kept import lost
-from services.retrain.adapters.objectives.rows import Row, Scored, Worth, margins
+from services.retrain.adapters.objectives.rows import Row, Scored, margins
 from services.retrain.adapters.objectives.sft import nll
 from services.retrain.adapters.objectives.table import Objective
-from services.retrain.adapters.policy import LoraPolicy, Prepared
+from services.retrain.adapters.policy import LoraPolicy
+from services.retrain.adapters.prepared import KeptRow, Prepared
 from services.retrain.adapters.ranks import Ranks
 from services.retrain.domain.training import TrainingPlan
-
-
-@dataclass(frozen=True, slots=True)
-class KeptRow:
-    """A pair with what the policy keeps of its groups. `worth`: of the answers of the first one, if the
-    objective takes a critic."""
-
-    pair: EncodedPair
-    groups: tuple[Prepared, ...]
-    worth: tuple[Worth, ...] = ()
-
-    def scored(self, policy: LoraPolicy) -> Row:
-        """As the policy is now, with a graph unless gradients are off."""
-        answers = (
-            tuple(map(Scored, _now(policy, group), group.references, group.histories))
-            for group in self.groups
-        )
-        first, *others = answers
-        if self.worth:
-            told = zip(first, self.worth, strict=True)
-            first = tuple(replace(one, worth=worth) for one, worth in told)
-        return Row(self.pair, (first, *others))
-
-    def untrained(self) -> Row:
-        """With the reference as the policy."""
-        answers = (
-            tuple(map(Scored, group.references, group.references, group.histories))
-            for group in self.groups
-        )
-        return Row(self.pair, tuple(answers))
-
-
-def _now(policy: LoraPolicy, group: Prepared) -> Sequence[Tensor]:
-    return group.references if group.is_fixed else policy.log_probabilities(group)
 
 
 @dataclass(frozen=True, slots=True)

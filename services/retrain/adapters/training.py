@@ -27,9 +27,10 @@ from services.retrain.adapters.encoded import EncodedPair, Group
 from services.retrain.adapters.objectives.maxmin import told_apart
 from services.retrain.adapters.objectives.rows import Row
 from services.retrain.adapters.objectives.table import OBJECTIVES
-from services.retrain.adapters.policy import LoraPolicy, Prepared
+from services.retrain.adapters.policy import LoraPolicy
+from services.retrain.adapters.prepared import KeptRow, Prepared
 from services.retrain.adapters.ranks import ALONE, Ranks
-from services.retrain.adapters.step_gradient import KeptRow, StepGradient, figures_of
+from services.retrain.adapters.step_gradient import StepGradient, figures_of
 from services.retrain.domain.training import Diverged, TrainingPlan, TrainingStep, Unsuitable
 
 CHECKPOINT = "checkpoint.pt"

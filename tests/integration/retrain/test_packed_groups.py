@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from services.retrain.adapters import answer_head, packing
+from services.retrain.adapters import answer_head, packed_attention, packing
 from services.retrain.adapters.answer_head import token_log_probabilities
 from services.retrain.adapters.encoded import Group
 from services.retrain.adapters.packing import Packing, Shape
@@ -44,7 +44,7 @@ def test_packed_and_separate_log_probabilities_and_gradients_are_equal(
     layers: int, block: int, attend: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(packing, "_BLOCK", block)
-    monkeypatch.setattr(packing, "_by_products", getattr(packing, attend))
+    monkeypatch.setattr(packed_attention, "_by_products", getattr(packed_attention, attend))
     monkeypatch.setattr(answer_head, "_CHUNK", 3)
     policy = moved(layers)
     (plain, leaves), reference = merged(policy), tiny()
@@ -70,7 +70,7 @@ def test_packed_and_separate_log_probabilities_and_gradients_are_equal(
 def test_a_model_in_bfloat16_says_what_its_weights_say_in_float32(
     attend: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(packing, "_by_products", getattr(packing, attend))
+    monkeypatch.setattr(packed_attention, "_by_products", getattr(packed_attention, attend))
     rounded: Any = tiny().bfloat16()
     policy = LoraPolicy(deepcopy(rounded), LoraShape(rank=4, alpha=8, layers=2), seed=1)
     prepared = policy.prepare(GROUP)

@@ -11,8 +11,9 @@ from services.retrain.adapters.critic import worths
 from services.retrain.adapters.objectives.sft import nll
 from services.retrain.adapters.objectives.table import OBJECTIVES, Objective
 from services.retrain.adapters.policy import LoraPolicy
+from services.retrain.adapters.prepared import KeptRow
 from services.retrain.adapters.ranks import ALONE
-from services.retrain.adapters.step_gradient import KeptRow, StepGradient
+from services.retrain.adapters.step_gradient import StepGradient
 from tests.integration.retrain.tiny import PLAN, pairs, policy
 
 

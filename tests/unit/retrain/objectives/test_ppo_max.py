@@ -11,8 +11,7 @@ from services.retrain.adapters.encoded import EncodedPair, EncodedSample
 from services.retrain.adapters.objectives.ppo_max import advantages_of, ppo_max, token_rewards
 from services.retrain.adapters.objectives.rows import Scored, Worth
 from services.retrain.adapters.packing import Shape
-from services.retrain.adapters.policy import Prepared
-from services.retrain.adapters.step_gradient import KeptRow
+from services.retrain.adapters.prepared import KeptRow, Prepared
 from tests.unit.retrain.objectives.rows import gradient, row, scored
 
 
