@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 import anyio
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from starlette.datastructures import Headers
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
@@ -85,10 +85,8 @@ def _start(answer: Whole) -> Message:
     return {"type": "http.response.start", "status": answer.status, "headers": coded}
 
 
-def routes(admission: Admission, rollouts: RolloutCache) -> APIRouter:
-    router = APIRouter()
-
-    @router.get("/v1/models")
+def add_routes(application: FastAPI, admission: Admission, rollouts: RolloutCache) -> None:
+    @application.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
         caller = admission.caller(request, READER, WRITER)
         names = rollouts.of(caller.tenant).names()
@@ -96,7 +94,7 @@ def routes(admission: Admission, rollouts: RolloutCache) -> APIRouter:
             return models_page(names)
         return {"object": "list", "data": [_model(name) for name in names]}
 
-    @router.get("/v1/models/{name}")
+    @application.get("/v1/models/{name}")
     async def model(request: Request, name: str) -> dict[str, Any]:
         caller = admission.caller(request, READER, WRITER)
         if name not in rollouts.of(caller.tenant).names():
@@ -104,8 +102,6 @@ def routes(admission: Admission, rollouts: RolloutCache) -> APIRouter:
                 f"The model {name[:80]!r} does not exist", reason="MODEL_NOT_FOUND", field="model"
             )
         return model_info(name) if is_anthropic(request) else _model(name)
-
-    return router
 
 
 def _model(name: str) -> dict[str, Any]:

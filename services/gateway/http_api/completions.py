@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 
 from services.gateway.domain.stored import INPUT_SYSTEM, CompletionQuery, StoredCompletion
 from services.gateway.http_api.admission import Admission
@@ -17,28 +17,26 @@ from shared.language.messages import Media, Message, Text, ToolCall, ToolResult
 _MOST = 100
 
 
-def routes(admission: Admission, stored: StoredCompletions) -> APIRouter:
-    router = APIRouter()
-
-    @router.get("/v1/chat/completions")
+def add_routes(application: FastAPI, admission: Admission, stored: StoredCompletions) -> None:
+    @application.get("/v1/chat/completions")
     async def completions(request: Request) -> dict[str, Any]:
         caller = admission.caller(request, READER, WRITER)
         found, more = await stored.page(caller.tenant, _query(request.query_params))
         return _list([_document(one) for one in found], more=more)
 
-    @router.get("/v1/chat/completions/{completion_id:path}/messages")
+    @application.get("/v1/chat/completions/{completion_id:path}/messages")
     async def messages(request: Request, completion_id: str) -> dict[str, Any]:
         caller = admission.caller(request, READER, WRITER)
         turns = await stored.messages(caller.tenant, completion_id)
         said = [{"id": f"{completion_id}-{turn.index}", **_message(turn.message)} for turn in turns]
         return _paged(said, request.query_params)
 
-    @router.get("/v1/chat/completions/{completion_id:path}")
+    @application.get("/v1/chat/completions/{completion_id:path}")
     async def completion(request: Request, completion_id: str) -> dict[str, Any]:
         caller = admission.caller(request, READER, WRITER)
         return _document(await stored.get(caller.tenant, completion_id))
 
-    @router.post("/v1/chat/completions/{completion_id:path}")
+    @application.post("/v1/chat/completions/{completion_id:path}")
     async def update(request: Request, completion_id: str) -> dict[str, Any]:
         """Only the metadata of a stored completion can be changed."""
         caller = admission.caller(request)
@@ -53,8 +51,6 @@ def routes(admission: Admission, stored: StoredCompletions) -> APIRouter:
                 "only metadata can be changed", reason="INVALID_BODY", field=other[0]
             )
         return _document(await stored.update(caller.tenant, completion_id, said))
-
-    return router
 
 
 def _query(asked: Mapping[str, str]) -> CompletionQuery:

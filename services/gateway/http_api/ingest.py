@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from services.gateway.app.ingesting import Ingesting
@@ -34,10 +34,8 @@ T = TypeVar("T")
 _SOME_REFUSED = 207
 
 
-def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
-    router = APIRouter()
-
-    @router.post("/v1/conversations")
+def add_routes(application: FastAPI, admission: Admission, ingesting: Ingesting) -> None:
+    @application.post("/v1/conversations")
     async def conversations(request: Request) -> JSONResponse:
         caller = admission.caller(request)
         body = await admission.read_batch(request)
@@ -56,7 +54,7 @@ def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
         warnings = warnings_of(ConversationDocument, items, body, "conversations")
         return _answered(answer, warnings)
 
-    @router.post("/v1/feedback")
+    @application.post("/v1/feedback")
     async def feedback(request: Request) -> JSONResponse:
         caller = admission.caller(request)
         body = await admission.read_batch(request)
@@ -70,7 +68,7 @@ def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
             return _single((*refused, *_refusals(declined))[0], warnings)
         return _answer(items, {"feedback_ids": ids}, [*refused, *_refusals(declined)], warnings)
 
-    @router.post("/v1/assessments")
+    @application.post("/v1/assessments")
     async def assessments(request: Request) -> JSONResponse:
         caller = admission.caller(request)
         body = await admission.read_batch(request)
@@ -80,7 +78,7 @@ def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
         warnings = warnings_of(AssessmentDocument, items, body, "assessments")
         return _answer(items, {}, [*refused, *_refusals(declined)], warnings)
 
-    @router.post("/v1/preferences")
+    @application.post("/v1/preferences")
     async def preferences(request: Request) -> JSONResponse:
         caller = admission.caller(request)
         body = await admission.read_batch(request)
@@ -90,8 +88,6 @@ def routes(admission: Admission, ingesting: Ingesting) -> APIRouter:
         ids, declined = await logged if logged else ([], [])
         warnings = warnings_of(PreferenceDocument, items, body, "preferences")
         return _answer(items, {"pair_ids": ids}, [*refused, *_refusals(declined)], warnings)
-
-    return router
 
 
 def _sorted_out(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from services.gateway.app.langfuse_scores import LangfuseScores
@@ -22,17 +22,15 @@ _SOME_REFUSED, _ACCEPTED = 207, 202
 _MEDIA_ID_LENGTH = 22
 
 
-def routes(admission: Admission, scores: LangfuseScores) -> APIRouter:
-    router = APIRouter(prefix=PATH)
-
-    @router.get("/projects")
+def add_routes(application: FastAPI, admission: Admission, scores: LangfuseScores) -> None:
+    @application.get(f"{PATH}/projects")
     async def projects(request: Request) -> dict[str, Any]:
         """What `auth_check` asks: the tenant of the key."""
         tenant = admission.caller(request).tenant
         named = {"id": tenant, "name": tenant}
         return {"data": [{**named, "organization": named, "metadata": {}}]}
 
-    @router.post("/scores")
+    @application.post(f"{PATH}/scores")
     async def create_scores(request: Request) -> JSONResponse:
         caller = admission.caller(request)
         said = await admission.read_items(request)
@@ -41,7 +39,7 @@ def routes(admission: Admission, scores: LangfuseScores) -> APIRouter:
         refused = await scores.log(caller.tenant, [said])
         return _single(refused[0]) if refused else JSONResponse({"id": str(said.get("id") or "")})
 
-    @router.post("/ingestion")
+    @application.post(f"{PATH}/ingestion")
     async def ingest(request: Request) -> JSONResponse:
         """Scores of the SDK's older versions. What they send of traces is refused, as it comes by OTLP now."""
         caller = admission.caller(request)
@@ -51,15 +49,13 @@ def routes(admission: Admission, scores: LangfuseScores) -> APIRouter:
         refused = {one.position: one for one in await scores.log(caller.tenant, held)}
         return _ingested(events, refused)
 
-    @router.post("/media")
+    @application.post(f"{PATH}/media")
     async def media(request: Request) -> dict[str, Any]:
         """Media are not kept, only their ids in the messages: there is nothing to upload."""
         admission.caller(request)
         digest = str((await admission.read_object(request)).get("sha256Hash") or "")
         name = digest.replace("+", "-").replace("/", "_")[:_MEDIA_ID_LENGTH]
         return {"uploadUrl": None, "mediaId": name}
-
-    return router
 
 
 def _batch(scores: Sequence[object], refused: Sequence[Refused]) -> JSONResponse:

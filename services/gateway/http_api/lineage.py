@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 
 from services.gateway.app.recorder import Recorder
 from services.gateway.http_api.admission import Admission
@@ -14,10 +14,8 @@ from shared.language.turns import Turn
 from shared.serving.lineage import WAITING
 
 
-def routes(admission: Admission, recorder: Recorder) -> APIRouter:
-    router = APIRouter()
-
-    @router.get("/v1/conversations/{conversation_id:path}/waiting")
+def add_routes(application: FastAPI, admission: Admission, recorder: Recorder) -> None:
+    @application.get("/v1/conversations/{conversation_id:path}/waiting")
     async def waiting(request: Request, conversation_id: str) -> dict[str, Any]:
         """Steps as in TraceService. Only of this gateway; others have their own spools. The path
         has what the application calls the conversation, percent-encoded as in any path, or its id."""
@@ -25,8 +23,6 @@ def routes(admission: Admission, recorder: Recorder) -> APIRouter:
         turns = await recorder.waiting(caller.tenant, conversation_id_of(conversation_id))
         reason = "INTERACTION_AWAY" if caller.tenant in recorder.waits else "ON_ITS_WAY"
         return {"steps": [_step(turn, reason) for turn in turns]}
-
-    return router
 
 
 def _step(turn: Turn, reason: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
 from services.gateway.app.answering import Streamed
@@ -18,10 +18,8 @@ from shared.language.json_text import decode, encode
 _OK = 200
 
 
-def routes(chats: Chats, counting: TokenCounting) -> APIRouter:
-    router = APIRouter()
-
-    @router.post("/v1/messages")
+def add_routes(application: FastAPI, chats: Chats, counting: TokenCounting) -> None:
+    @application.post("/v1/messages")
     async def messages(request: Request) -> Response:
         caller, body = await chats.admit(request)
         read = read_request(body)
@@ -32,7 +30,7 @@ def routes(chats: Chats, counting: TokenCounting) -> APIRouter:
             return whole(answer, partial(passed_on_error, answer.status), read.left_out)
         return whole(answer, partial(_message, thinking=read.thinking), read.left_out)
 
-    @router.post("/v1/messages/count_tokens")
+    @application.post("/v1/messages/count_tokens")
     async def count_tokens(request: Request) -> Response:
         """Of the prompt as it would be sent, without a persona."""
         caller = chats.admission.caller(request)
@@ -42,8 +40,6 @@ def routes(chats: Chats, counting: TokenCounting) -> APIRouter:
             return JSONResponse({"input_tokens": counted})
         refused = passed_on_error(counted.status, counted.body)
         return Response(refused, counted.status, media_type="application/json")
-
-    return router
 
 
 def _message(completion: bytes, *, thinking: bool) -> bytes:

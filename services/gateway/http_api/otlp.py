@@ -10,7 +10,7 @@ import math
 import zlib
 from collections.abc import Awaitable, Callable
 
-from fastapi import APIRouter, Request, Response
+from fastapi import FastAPI, Request, Response
 from google.protobuf.message import Message
 
 from services.gateway.app.customer_telemetry import CustomerTelemetry
@@ -32,9 +32,7 @@ class UnsupportedMedia(InvalidArgument):
     default_reason = "UNSUPPORTED_MEDIA_TYPE"
 
 
-def routes(admission: Admission, telemetry: CustomerTelemetry) -> APIRouter:
-    router = APIRouter()
-
+def add_routes(application: FastAPI, admission: Admission, telemetry: CustomerTelemetry) -> None:
     async def take_spans(tenant: str, body: bytes, media: str) -> Message:
         read = codec.read_spans_json if media == JSON else codec.read_spans
         return codec.encode_spans_outcome(await telemetry.spans(tenant, read(body)))
@@ -47,22 +45,20 @@ def routes(admission: Admission, telemetry: CustomerTelemetry) -> APIRouter:
         telemetry.counts["metrics", "ignored"] += 1
         return codec.no_metrics()
 
-    @router.post(f"{LANGFUSE}/v1/traces")
-    @router.post("/v1/traces")
+    @application.post(f"{LANGFUSE}/v1/traces")
+    @application.post("/v1/traces")
     async def traces(request: Request) -> Response:
         return await _export(admission, request, take_spans)
 
-    @router.post(f"{LANGFUSE}/v1/logs")
-    @router.post("/v1/logs")
+    @application.post(f"{LANGFUSE}/v1/logs")
+    @application.post("/v1/logs")
     async def logs(request: Request) -> Response:
         return await _export(admission, request, take_logs)
 
-    @router.post(f"{LANGFUSE}/v1/metrics")
-    @router.post("/v1/metrics")
+    @application.post(f"{LANGFUSE}/v1/metrics")
+    @application.post("/v1/metrics")
     async def metrics(request: Request) -> Response:
         return await _export(admission, request, take_metrics)
-
-    return router
 
 
 async def _export(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from services.gateway.app.answering import Streamed
@@ -29,10 +29,10 @@ _CONVERSATION = "x-trimtab-conversation"
 _SYSTEM_ROLES = ("system", "developer")
 
 
-def routes(chats: Chats, histories: Histories, stored: StoredCompletions) -> APIRouter:
-    router = APIRouter()
-
-    @router.post("/v1/responses")
+def add_routes(
+    application: FastAPI, chats: Chats, histories: Histories, stored: StoredCompletions
+) -> None:
+    @application.post("/v1/responses")
     async def create(request: Request) -> Response:
         caller, body = await chats.admit(request)
         read = read_request(body)
@@ -48,7 +48,7 @@ def routes(chats: Chats, histories: Histories, stored: StoredCompletions) -> API
             return passed_on(answer)
         return whole(answer, following.answered, read.left_out)
 
-    @router.get("/v1/responses/{response_id}")
+    @application.get("/v1/responses/{response_id}")
     async def get(request: Request, response_id: str) -> dict[str, Any]:
         caller = chats.admission.caller(request, READER, WRITER)
         try:
@@ -60,8 +60,6 @@ def routes(chats: Chats, histories: Histories, stored: StoredCompletions) -> API
         response = stored_response(found)
         response.pop(INPUT_SYSTEM, None)
         return response
-
-    return router
 
 
 @dataclass(frozen=True, slots=True)

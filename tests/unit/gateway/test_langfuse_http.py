@@ -39,8 +39,8 @@ async def http(sink: MemorySink) -> AsyncIterator[httpx.AsyncClient]:
     authenticator = KeyAuthenticator(KeyBook(now, fixed_keys({KEY: "acme"})), Quotas(dict))
     admission, application = Admission(authenticator, 100_000), FastAPI()
     telemetry = CustomerTelemetry(ingesting, a_linker(), answers=answers)
-    application.include_router(otlp.routes(admission, telemetry))
-    application.include_router(langfuse.routes(admission, LangfuseScores(ingesting, answers)))
+    otlp.add_routes(application, admission, telemetry)
+    langfuse.add_routes(application, admission, LangfuseScores(ingesting, answers))
     problems.install(application)
     transport = httpx.ASGITransport(application)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:

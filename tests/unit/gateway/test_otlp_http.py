@@ -30,7 +30,7 @@ from tests.unit.gateway.genai import END, KEY, SPAN, START, TRACE, MemorySink, c
 @pytest.fixture
 async def http(telemetry: CustomerTelemetry) -> AsyncIterator[httpx.AsyncClient]:
     application = FastAPI()
-    application.include_router(door.routes(_admission(), telemetry))
+    door.add_routes(application, _admission(), telemetry)
     problems.install(application)
     transport = httpx.ASGITransport(application)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
