@@ -14,12 +14,20 @@ _NO_LISTS = (
     rf"no (more )?{_ITEMS}|without (any )?{_ITEMS}"
     rf"|(not|(do|did|does)n['’]?t|never|stop|instead of|rather than|avoid)( [\w'’-]+){{0,4}}? {_ITEMS}"
 )
+_FORMAL, _CASUAL = "formal|professional|serious", "casual|informal|friendly|relaxed|warm|funny"
+_TECHNICAL, _SIMPLE, _FUN = "technical|advanced", "simple|plain|easy", "humou?r|jokes?|emojis?"
+# "Less formal" and "don't be so formal" ask for the opposite, and not for less text.
+_MORE, _LESS = r"(?<!too )(?<!so )(?<!less )", r"(less|too|(not|be|sound) so)"
+_NO, _SOME = (
+    r"(no|less|fewer|without|too many)",
+    r"(?<!no )(?<!less )(?<!fewer )(?<!without )(?<!many )",
+)
 # By subject, then by what is said of it.
 _SUBJECTS: dict[str, dict[str, str]] = {
     "length": {
         "shorter": r"(?<!too )(?<!so )(short(er)?|brief(er|ly)?)|concise(ly)?|succinct(ly)?|terse|to the point"
-        r"|(too|so) (long|wordy|much|detailed)|less|fewer|long-winded|at most|no more|under \d|max(imum)?"
-        r"|summary",
+        r"|(too|so) (long|wordy|much|detailed)|long-winded|at most|no more|under \d|max(imum)?|summary"
+        rf"|(less|fewer)(?! ({_FORMAL}|{_CASUAL}|{_TECHNICAL}|{_SIMPLE}|{_FUN}))",
         "longer": r"(?<!too )(?<!so )(long(er)?|detailed)|more detail(s|ed)?|elaborate|expand|too (short|brief)"
         r"|in[- ]depth|thorough|comprehensive|at least|(?<!no )more than|words or more",
     },
@@ -29,12 +37,13 @@ _SUBJECTS: dict[str, dict[str, str]] = {
         "table": r"tables?|tabular|columns?",
     },
     "tone": {
-        "formal": r"formal|professional|serious",
-        "casual": r"casual|informal|friendly|relaxed|warm|funny|humou?r|jokes?|emojis?",
+        "formal": rf"{_MORE}({_FORMAL})|{_LESS} ({_CASUAL})|{_NO} ({_FUN})",
+        "casual": rf"{_MORE}({_CASUAL})|{_LESS} ({_FORMAL})|{_SOME}({_FUN})",
     },
     "level": {
-        "simple": r"simple|simpler|simply|plain|easy|easier|beginners?|layman|no jargon",
-        "expert": r"technical|advanced|experts?|in technical terms",
+        "simple": rf"{_MORE}({_SIMPLE})|{_LESS} ({_TECHNICAL})"
+        r"|simpler|simply|easier|beginners?|layman|no jargon",
+        "expert": rf"{_MORE}({_TECHNICAL})|experts?|{_LESS} ({_SIMPLE})",
     },
     "examples": {"examples": r"examples?|illustrat\w+|concrete"},
     "sources": {"sources": r"sources?|citations?|cite|references?|links?"},
@@ -55,6 +64,16 @@ INSTRUCTIONS: dict[tuple[str, str], str] = {
     ("form", "table"): "Answer as a table.",
     ("tone", "formal"): "Answer in a formal, professional tone.",
     ("tone", "casual"): "Answer in a casual, friendly tone.",
+}
+# What is asked for, in words.
+ASKED_FOR: dict[tuple[str, str], str] = {
+    ("length", "shorter"): "shorter answers",
+    ("length", "longer"): "longer answers",
+    ("form", "prose"): "prose",
+    ("form", "list"): "lists",
+    ("form", "table"): "tables",
+    ("tone", "formal"): "a formal tone",
+    ("tone", "casual"): "a casual tone",
 }
 
 _ITEM = re.compile(r"^[ \t]*([-*•]|\d+[.)])[ \t]", re.M)

@@ -3,7 +3,7 @@
 import pytest
 
 from infra.demo.population import DEFAULT, load
-from shared.language.wishes import can_be_counted, does_more, wishes
+from shared.language.wishes import ASKED_FOR, INSTRUCTIONS, can_be_counted, does_more, marks, wishes
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,14 @@ from shared.language.wishes import can_be_counted, does_more, wishes
         ("Prose instead of bullets", {"form": "prose"}),
         ("The second step is wrong", {}),
         ("Say it step by step", {"form": "list"}),
-        ("Less formal, please", {"length": "shorter", "tone": "formal"}),
+        ("Less formal, please", {"tone": "casual"}),
+        ("Don't be so formal!", {"tone": "casual"}),
+        ("Not formal enough", {"tone": "formal"}),
+        ("That is too casual for a letter", {"tone": "formal"}),
+        ("No emojis, please", {"tone": "formal"}),
+        ("Fewer jokes and more emojis", {}),
+        ("Less jargon, fewer words", {"length": "shorter"}),
+        ("Too technical", {}),
         ("More detail, but at most 100 words", {}),
         ("That's not what I asked.", {}),
         ("", {}),
@@ -31,6 +38,15 @@ from shared.language.wishes import can_be_counted, does_more, wishes
 )
 def test_a_complaint_asks_for_what_its_words_say(complaint: str, found: dict[str, str]) -> None:
     assert wishes(complaint) == found
+
+
+def test_a_level_is_read_in_both_directions() -> None:
+    assert marks("Too technical") == {("level", "simple")}
+    assert marks("Too simple, be more technical") == {("level", "expert")}
+
+
+def test_whatever_may_be_taught_has_words() -> None:
+    assert ASKED_FOR.keys() == INSTRUCTIONS.keys()
 
 
 @pytest.mark.parametrize(
