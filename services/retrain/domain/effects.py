@@ -20,8 +20,9 @@ from statistics import NormalDist
 
 from services.retrain.domain.runs import GateCheck
 from shared.language.estimates import Estimate
-from shared.language.groups import EVERYONE_ELSE, Reach, are_apart, is_segment, is_wish
+from shared.language.groups import EVERYONE_ELSE, Reach, are_apart, is_segment, is_wish, wish_of
 from shared.language.interests import ConflictRule, Interests, SmallGroups
+from shared.language.wishes import ASKED_FOR
 
 _EVERYONE = Reach()
 PASS, FAIL, UNSURE = "pass", "fail", "not_enough_evidence"
@@ -138,7 +139,7 @@ def _words(how: int, one: Estimate, wish: Estimate | None, reach: Reach) -> str:
     if not reach.groups or one.group in reach.groups:
         return f"{_WORDS[how]}: {who}: {figures}"
     if _is_served(one.group, reach):
-        return f"served in part: {who}: those of them get it who are {_who(reach)}; {figures}"
+        return f"served in part: {who}: those of them alone get it who are among {_who(reach)}; {figures}"
     return f"spared: {who}: they keep the answers they had; of the new ones: {figures}"
 
 
@@ -157,6 +158,8 @@ def people(group: str) -> str:
     """A group in words."""
     if group == EVERYONE_ELSE:
         return EVERYONE_ELSE
+    if asked := ASKED_FOR.get(wish_of(group)):
+        return f"people who ask for {asked} ({group})"
     return f"people of {group}" if is_segment(group) else f"people who prefer {group}"
 
 
@@ -230,7 +233,9 @@ def _for_some(line: GateCheck, reach: Reach) -> GateCheck:
     if one.group and one.group not in reach.groups and line.verdict != PASS:
         words = f"not served to them, who keep the answers they had; of these: {line.words}"
         if _is_served(one.group, reach):
-            words = f"served to those of them alone who are {_who(reach)}; of all: {line.words}"
+            words = (
+                f"served to those of them alone who are among {_who(reach)}; of all: {line.words}"
+            )
         return replace(line, verdict=PASS, words=words)
     if one.group:
         return line
@@ -285,5 +290,5 @@ def _figures(one: Estimate) -> str:
         what = "their reward prefers its answers to the champion's"
     return (
         f"{what} {one.value:.0%} of the time "
-        f"[{one.low:.0%}, {one.high:.0%}], {one.count} requests, {one.users} users'"
+        f"[{one.low:.0%}, {one.high:.0%}], over {one.count} requests, among them those of {one.users} users"
     )

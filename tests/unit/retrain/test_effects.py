@@ -109,7 +109,9 @@ def test_those_who_are_in_no_group_are_spared_and_nothing_is_served_to_them_by_n
     assert (verdict, reach) == ("passed", Reach(("wants.length=shorter",)))
     words = effects((wants, others), Interests(), reach)
     assert words[0].startswith("spared: everyone else: they keep the answers they had")
-    assert words[1].startswith("helped: people of wants.length=shorter: ")
+    assert words[1].startswith(
+        "helped: people who ask for shorter answers (wants.length=shorter): "
+    )
     assert named((wants, others, GAINS)) == ["shorter"]
     gains, loses = of(EVERYONE_ELSE, 0.9, 0.8, 0.95), of("wants.length=longer", 0.1, 0.04, 0.2)
     assert judged(gains, loses) == ("failed", Reach())
@@ -123,7 +125,8 @@ def test_learnt_groups_do_not_get_it_where_those_of_no_segment_would_lose() -> N
     assert (verdict, reach) == ("passed", Reach(("wants.length=shorter",)))
     words = effects(measured, Interests(), reach)
     assert words[2].startswith(
-        "served in part: people who prefer lists: those of them get it who are people of wants.length=shorter; "
+        "served in part: people who prefer lists: those of them alone get it who are among people who ask"
+        " for shorter answers (wants.length=shorter); "
     )
 
 
@@ -159,11 +162,12 @@ def test_a_wish_stands_in_the_way_of_those_alone_who_surely_lose() -> None:
     told = {line.estimate.group: line.words for line in lines}
     who = "people of reader=phone, but not people who prefer longer"
     assert told["wants.form=list"].startswith(
-        f"served to those of them alone who are {who}; of all: "
+        f"served to those of them alone who are among {who}; of all: "
     )
     words = effects((lists, phone, LOSES), Interests(), reach)
     assert words[1].startswith(
-        f"served in part: people of wants.form=list: those of them get it who are {who}; "
+        "served in part: people who ask for lists (wants.form=list): those of them alone get it who are"
+        f" among {who}; "
     )
 
 
@@ -186,10 +190,10 @@ def test_nobody_is_helped_who_does_not_get_what_they_asked_for() -> None:
     assert judged(lists, shorter, others, fewer, brief) == ("passed", alone)
     words = effects((lists, shorter, others, fewer, brief), Interests(), alone)
     assert words[1] == (
-        "spared: people of wants.form=list: they keep the answers they had; of the new ones: their reward"
-        " prefers its answers to the champion's 90% of the time [80%, 95%], 60 requests, 40 users'; its answers"
-        " do more of what they asked for than the champion's (alike: a half) 20% of the time [10%, 30%], 60"
-        " requests, 40 users'"
+        "spared: people who ask for lists (wants.form=list): they keep the answers they had; of the new"
+        " ones: their reward prefers its answers to the champion's 90% of the time [80%, 95%], over 60"
+        " requests, among them those of 40 users; its answers do more of what they asked for than the"
+        " champion's (alike: a half) 20% of the time [10%, 30%], over 60 requests, among them those of 40 users"
     )
     assert hurt((lists, shorter, others, fewer, brief), Interests()) == [
         "wants.form=list",
@@ -218,7 +222,7 @@ def test_what_was_asked_for_decides_and_the_reward_stands_in_the_way(
     found = (of("wants.form=list", *reward), wish("wants.form=list", *asked), others)
     assert judged(*found)[1].groups == alone
     (words,) = (one for one in effects(found, Interests()) if "wants.form=list" in one)
-    assert words.startswith(f"{word}: people of wants.form=list: ")
+    assert words.startswith(f"{word}: people who ask for lists (wants.form=list): ")
 
 
 @pytest.mark.parametrize(
@@ -260,11 +264,11 @@ def test_those_who_lost_come_first() -> None:
     words = effects([*figures(), GAINS, control, LOSES, of("lists", 0.5, 0.4, 0.6)], Interests())
     assert words == (
         "hurt: people who prefer longer: their reward prefers its answers to the champion's 10% of the time "
-        "[4%, 20%], 60 requests, 40 users'",
+        "[4%, 20%], over 60 requests, among them those of 40 users",
         "not hurt: people who prefer lists: their reward prefers its answers to the champion's 50% of the time "
-        "[40%, 60%], 60 requests, 40 users'",
+        "[40%, 60%], over 60 requests, among them those of 40 users",
         "helped: people who prefer shorter: their reward prefers its answers to the champion's 90% of the time "
-        "[80%, 95%], 60 requests, 40 users'",
+        "[80%, 95%], over 60 requests, among them those of 40 users",
     )
     assert effects([UNTOLD], Interests())[0].startswith("not told: people who prefer longer: ")
 
