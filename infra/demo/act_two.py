@@ -16,6 +16,7 @@ from infra.demo.progress import DemoFailed, Seen
 from infra.demo.stage import Stage
 from infra.demo.users import Book, Crowd, Product
 from infra.demo.watch import ENDED, Run, RunState, Watch, run_words
+from shared.gen.trimtab.common.v1 import common_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2
 from shared.gen.trimtab.retrain.v1 import retrain_pb2
@@ -147,7 +148,8 @@ class Director:
             state = RunState.Name(run.state).removeprefix("RUN_STATE_").lower()
             raise DemoFailed(f"{run.name} was {state}: {run.error or run.verdict}")
         course.verdict = "rejected by the gate"
-        course.evidence = "; ".join(one.words for one in run.gate if one.verdict != "pass")
+        left = [one for one in run.gate if one.verdict != "pass"]
+        course.evidence = "; ".join(f"{_figure(one.estimate)}: {one.words}" for one in left)
         self._progress.say(f"{run.name}: {run.verdict}, no rollout; {course.evidence}")
 
     async def _roll_out(self, course: Course) -> None:
@@ -277,3 +279,7 @@ class Director:
             self._traffic.cancel()
             await asyncio.gather(self._traffic, return_exceptions=True)
         await self._product.close()
+
+
+def _figure(estimate: common_pb2.Estimate) -> str:
+    return f"{estimate.name} of {estimate.group}" if estimate.group else estimate.name

@@ -89,8 +89,9 @@ class RetrainSettings(ServiceSettings):
     lora_rank: int = Field(default=16, ge=1)
     lora_alpha: int = Field(default=32, ge=1)
     lora_layers: int = Field(default=10, ge=1)
-    # At least so many in a run for one wish that is not about length.
+    # In a run for one wish that is not about length: at least so many, judged at these strengths.
     form_layers: int = Field(default=20, ge=1)
+    form_strengths: str = "0.7,1"
     learning_rate: float = Field(default=3e-4, gt=0)
     beta: float = Field(default=0.1, gt=0)
     nll_weight: float = Field(default=1.0, ge=0)
@@ -134,7 +135,7 @@ class RetrainSettings(ServiceSettings):
         shares_of(line)
         return line
 
-    @field_validator("gate_strengths")
+    @field_validator("gate_strengths", "form_strengths")
     @classmethod
     def _ascending(cls, line: str) -> str:
         strengths_of(line)
@@ -203,6 +204,7 @@ class RetrainSettings(ServiceSettings):
             least_users=self.least_users,
             wish_users=self.wish_users,
             form_layers=self.form_layers,
+            form_strengths=strengths_of(self.form_strengths),
             pairs_looked_at=self.pairs_looked_at,
             schedule=self.schedule,
             volume_pairs=self.volume_pairs,

@@ -173,13 +173,13 @@ def named(estimates: Sequence[Estimate]) -> list[str]:
     ]
 
 
-def helped_alone(lines: Sequence[GateCheck], sure: float, wish: str = "") -> Reach:
+def helped_alone(lines: Sequence[GateCheck], sure: float) -> Reach:
     """The groups that a version helps so surely that it may be given to them alone. As the surest of k are
     looked for, each is held to an error of (1 - confidence) / k. Groups whose line does not pass, and whose
     users may be in one of these, too, are spared. Of groups by wishes only those who surely lose are: there are
     many of them, and what some asked for by the way does not stand between others and what they want. Whoever
     is in no segment that is told apart cannot be named: if these are at risk, no learnt group gets it, as it
-    may share people with them. `wish`: what it was trained for alone, so that no other group is looked at."""
+    may share people with them."""
     told: dict[str, list[GateCheck]] = {}
     for line in lines:
         if line.estimate.group:
@@ -187,23 +187,55 @@ def helped_alone(lines: Sequence[GateCheck], sure: float, wish: str = "") -> Rea
     helped = tuple(
         group
         for group, theirs in told.items()
-        if group != EVERYONE_ELSE and wish in ("", group) and _is_gain(theirs, sure, len(told))
+        if group != EVERYONE_ELSE and _is_gain(theirs, sure, len(told))
     )
-    at_risk = [group for group, theirs in told.items() if any(_is_risk(line) for line in theirs)]
-    if EVERYONE_ELSE in at_risk:
+    if EVERYONE_ELSE in _at_risk(lines):
         helped = tuple(group for group in helped if are_apart(group, EVERYONE_ELSE))
-    shared = (group for group in at_risk if not _are_all_apart(group, helped))
+    return _alone(helped, lines)
+
+
+def for_wish(
+    lines: Sequence[GateCheck], wish: str, sure: float
+) -> tuple[tuple[GateCheck, ...], Reach]:
+    """The lines of a version that was trained for one wish, and who gets it if they all hold: those alone who
+    have the wish. They must gain; as they were named before anything was measured, and not found among several,
+    at the attempt's own confidence. Where they have no figure of their own, everyone's stands for it."""
+    reach = _alone((wish,), lines)
+    theirs = [line for line in lines if line.estimate.group == wish]
+    narrower = (_for_some(line, reach) if theirs or line.estimate.group else line for line in lines)
+    return (*narrower, *(_must_gain(one, sure) for one in _deciding(theirs))), reach
+
+
+def _alone(helped: tuple[str, ...], lines: Sequence[GateCheck]) -> Reach:
+    shared = (group for group in _at_risk(lines) if not _are_all_apart(group, helped))
     return Reach(helped, tuple(shared)) if helped else Reach()
 
 
-def _is_gain(lines: Sequence[GateCheck], sure: float, groups: int) -> bool:
-    """By what was asked for, or else by the reward; by the others, such as beside the first champion, it is
-    enough that nothing was lost."""
+def _at_risk(lines: Sequence[GateCheck]) -> tuple[str, ...]:
+    """Each once, in the order of their lines."""
+    found = (line.estimate.group for line in lines if line.estimate.group and _is_risk(line))
+    return tuple(dict.fromkeys(found))
+
+
+def _deciding(lines: Sequence[GateCheck]) -> list[Estimate]:
+    """Of a group's lines, the figures that say whether it gains: by what was asked for, or else by the reward;
+    by the others, such as beside the first champion, it is enough that nothing was lost."""
     names = {line.estimate.name for line in lines}
     decides = _WISH if _WISH in names else _NAME
-    gains = [line.estimate for line in lines if line.estimate.name == decides]
+    return [line.estimate for line in lines if line.estimate.name == decides]
+
+
+def _is_gain(lines: Sequence[GateCheck], sure: float, groups: int) -> bool:
+    gains = _deciding(lines)
     is_sure = all(one.confidence >= sure and _low_among(one, groups) > 0.5 for one in gains)
     return bool(gains) and is_sure and all(line.verdict == PASS for line in lines)
+
+
+def _must_gain(one: Estimate, sure: float) -> GateCheck:
+    verdict = PASS if one.low > 0.5 else FAIL if one.high < 0.5 else UNSURE
+    if one.confidence < sure:
+        verdict = UNSURE
+    return GateCheck(one, "low > 0.5", 0.5, verdict, f"trained for them alone: {_figures(one)}")
 
 
 def _is_risk(line: GateCheck) -> bool:

@@ -14,7 +14,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from services.retrain.domain.effects import FAIL, PASS, UNSURE, for_some, group_lines, helped_alone
+from services.retrain.domain.effects import (
+    FAIL,
+    PASS,
+    UNSURE,
+    for_some,
+    for_wish,
+    group_lines,
+    helped_alone,
+)
 from services.retrain.domain.rules import Thresholds
 from services.retrain.domain.runs import GateCheck
 from shared.language.estimates import Estimate
@@ -37,12 +45,12 @@ def check(
     first_version: str = "",
     wish: str = "",
 ) -> tuple[tuple[GateCheck, ...], str, Reach]:
-    """The gate's lines, the verdict ("passed", "failed" or "not_enough_evidence"), and who may get the version
-    (by default everyone). A suite that does not judge the policy's candidates has no lines;
+    """The gate's lines, the verdict ("passed", "failed" or "not_enough_evidence"), and who gets the version if
+    it passes (by default everyone). A suite that does not judge the policy's candidates has no lines;
     by default all do. Groups of people have lines of their own, as the rule for conflicts says. `first_version`
     is what served before any training, if that is no longer the champion: a little worse than each champion in
     turn must not become much worse than the first. `wish`: what it was trained for alone; no one else gets it,
-    unless the rule looks at the mean."""
+    and those who have it must gain, unless the rule looks at the mean."""
     rule, sure = interests or Interests(), confidence - _ROUNDING
     lines = _lines(estimates, champion_version, thresholds, sure, suites, rule)
     if first_version:
@@ -51,9 +59,12 @@ def check(
     verdict = verdict_of(lines)
     if rule.rule is ConflictRule.MEAN:
         return lines, verdict, Reach()
+    if wish:
+        lines, reach = for_wish(lines, wish, sure)
+        return lines, verdict_of(lines), reach
     if verdict == "passed":
-        return lines, verdict, Reach((wish,) if wish else ())
-    reach = helped_alone(lines, sure, wish)
+        return lines, verdict, Reach()
+    reach = helped_alone(lines, sure)
     narrower = for_some(lines, reach)
     if reach.groups and verdict_of(narrower) == "passed":
         return narrower, "passed", reach

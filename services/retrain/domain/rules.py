@@ -68,8 +68,10 @@ class Rules:
     least_users: int = 5
     # How many users must ask for the same for it to have a run of its own (following.py); 0: never.
     wish_users: int = 8
-    # How many layers such a run trains at least if the wish is not about length.
+    # How many layers such a run trains at least if the wish is not about length, and at which strengths it is
+    # judged unless others were chosen for all runs.
     form_layers: int = 20
+    form_strengths: tuple[float, ...] = (0.7, 1.0)
     # A snapshot looks at this many of the newest pairs.
     pairs_looked_at: int = 5000
     # A cron expression in UTC; empty: never.
@@ -83,10 +85,15 @@ class Rules:
 
     def only_for(self, wish: str) -> Rules:
         """Of a run that takes pairs of those alone who ask for this; empty: of everyone."""
+        rules = replace(self, caps=replace(self.caps, wish=wish))
         subject, _ = wish_of(wish)
-        least = 0 if subject in ("", _LENGTH) else self.form_layers
-        plan = replace(self.plan, layers=max(self.plan.layers, least))
-        return replace(self, caps=replace(self.caps, wish=wish), plan=plan)
+        if subject in ("", _LENGTH):
+            return rules
+        plan = replace(self.plan, layers=max(self.plan.layers, self.form_layers))
+        thresholds = self.thresholds
+        if thresholds.strengths == Thresholds().strengths:
+            thresholds = replace(thresholds, strengths=self.form_strengths)
+        return replace(rules, plan=plan, thresholds=thresholds)
 
 
 # Which pairs training could not tell apart under these rules: its base model's tokenizer and its limits say so.

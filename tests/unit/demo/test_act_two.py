@@ -17,6 +17,7 @@ from infra.demo.population import load
 from infra.demo.progress import Progress
 from infra.demo.stage import Stage
 from infra.demo.users import Answer, Book
+from shared.gen.trimtab.common.v1 import common_pb2
 from shared.gen.trimtab.drift.v1 import drift_pb2
 from shared.gen.trimtab.events.v1 import events_pb2
 from shared.gen.trimtab.registry.v1 import registry_pb2
@@ -58,7 +59,8 @@ class Loop:
         ]
         state = steps[len(self.states)] if len(self.states) < len(steps) else self.end
         self.states.append(state)
-        lines = [retrain_pb2.GateCheck(verdict="fail", words="too long")]
+        figure = common_pb2.Estimate(name="win_rate", group="lists")
+        lines = [retrain_pb2.GateCheck(estimate=figure, verdict="fail", words="too long")]
         if name != "runs/1":
             return retrain_pb2.Run(
                 name=name, state=self.follower, error="no disk", wish="wants.form=list"
@@ -124,7 +126,7 @@ async def test_a_rejection_says_which_lines_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     act = await play(tmp_path, Loop(end=retrain_pb2.RUN_STATE_REJECTED), monkeypatch)
-    assert (act.verdict, act.evidence) == ("rejected by the gate", "too long")
+    assert (act.verdict, act.evidence) == ("rejected by the gate", "win_rate of lists: too long")
     assert act.problem == ""
     assert act.book.calls["measure", "v0"] > 0
 

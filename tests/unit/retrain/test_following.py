@@ -11,7 +11,7 @@ import pytest
 from services.retrain.codec import encode_run, encode_snapshot
 from services.retrain.domain.asked import asked_of, users_by_wish
 from services.retrain.domain.gate import check
-from services.retrain.domain.rules import Thresholds
+from services.retrain.domain.rules import Rules, Thresholds
 from services.retrain.domain.runs import Run, TriggerKind
 from services.retrain.domain.selection import Caps, select, verdicts
 from services.retrain.jobs import ByWish
@@ -125,6 +125,8 @@ def test_those_whom_the_version_left_without_have_a_run_of_their_own() -> None:
     assert (told.may_be_followed, told.followed_by) == (False, [f"runs/{second.run}"])
     assert encode_run(second).wish == LIST
     assert (first.rules.plan.layers, second.rules.plan.layers) == (10, 20)
+    strengths = [one.rules.thresholds.strengths for one in (first, second)]
+    assert strengths == [(1.0,), (0.7, 1.0)]
     assert len(looks(house)) == 2  # once and for all
     second = house.walk()
     assert second.has_ended
@@ -148,6 +150,7 @@ def test_of_a_version_that_went_back_each_wish_is_tried_alone_the_most_asked_for
     _, second, third = looks(house)
     assert [one.rules.caps.wish for one in (second, third)] == [LIST, SHORTER]
     assert [one.rules.plan.layers for one in (second, third)] == [20, 10]
+    assert third.rules.thresholds.strengths == (1.0,)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +259,28 @@ def test_what_was_trained_for_one_wish_is_for_those_alone_who_ask_for_it() -> No
     worse = group("wants.tone=formal", 0.2, 0.1, 0.3)
     assert reached("", gain, also, worse)[1].groups == (LIST, SHORTER)
     assert reached(LIST, gain, also, worse)[1].groups == (LIST,)
-    assert reached(LIST, group(LIST, 0.55, 0.45, 0.65), also, worse)[0] == "failed"
+    # What others would lose is no matter, as they do not get it; those who have the wish must gain.
+    alone = Reach((LIST,), ("wants.tone=formal",))
+    assert reached(LIST, group(LIST, 0.55, 0.45, 0.65), also, worse) == (
+        "not_enough_evidence",
+        alone,
+    )
+    assert reached(LIST, group(LIST, 0.4, 0.3, 0.48), also, worse) == ("failed", alone)
+    assert reached(LIST, worse) == ("passed", alone)
+    assert reached(LIST, worse, win_rate=Estimate("win_rate", 0.5, 0.4, 0.6, count=60)) == (
+        "not_enough_evidence",
+        alone,
+    )
+    # Found among four groups it would have to be surer.
+    sure = group(LIST, 0.6, 0.51, 0.69)
+    assert reached(LIST, sure, also, worse) == ("passed", alone)
+    assert reached("", sure, also, worse)[1].groups == (SHORTER,)
+
+
+def test_whoever_chose_strengths_for_all_runs_has_them_for_a_wishs_too() -> None:
+    chosen = Rules(thresholds=Thresholds(strengths=(0.5,)))
+    assert chosen.only_for(LIST).thresholds.strengths == (0.5,)
+    assert chosen.only_for("").thresholds.strengths == (0.5,)
 
 
 def test_the_registry_is_asked_until_the_rollout_is_over_and_never_again() -> None:
