@@ -123,7 +123,7 @@ class Run:
     examples: tuple[Example, ...] = ()
     gate: tuple[GateCheck, ...] = ()
     verdict: str = ""
-    # The groups of people that alone get the version, if it is not for everyone.
+    # The groups of people for whom alone the version is, if it is not for everyone.
     only_groups: tuple[str, ...] = ()
     # Those of whom nobody gets it, though they are in one of these, too.
     spared_groups: tuple[str, ...] = ()
@@ -188,7 +188,7 @@ class Run:
 
     @property
     def reach(self) -> Reach:
-        """Who gets the version."""
+        """Whom the version is for."""
         return Reach(self.only_groups, self.spared_groups)
 
     def reaching(self, reach: Reach) -> Run:

@@ -496,7 +496,7 @@ class Run(_message.Message):
 
     @_builtins.property
     def only_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The groups of people that alone get the version; empty: everyone does."""
+        """The groups of people for whom alone the version is; empty: it is for everyone."""
 
     @_builtins.property
     def spared_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
