@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -103,9 +103,13 @@ class Progress(Protocol):
     def say(self, step: str, share: float) -> None: ...
 
 
+def _to_nobody(words: str) -> None:
+    """Where nobody waits for a suite."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What a suite measures with."""
+    """What a suite measures with. `tell` gets words on how far a suite has come."""
 
     policy: PolicyClient
     logprobs: LogprobModel
@@ -113,6 +117,7 @@ class Bench:
     answers: Answers
     results: Results
     limits: SuiteLimits
+    tell: Callable[[str], None] = _to_nobody
 
 
 class Session(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from services.evaluation.domain import Measured, Request
 from services.evaluation.ports import Bench, Progress
@@ -33,9 +34,16 @@ class EvaluateVersion:
         estimates: list[Estimate] = []
         for place, name in enumerate(request.suites):
             if name not in done:
-                progress.say(name, place / len(request.suites))
-                measured = self._suites[name](request, self._bench)
+                measured = self._measured(name, request, progress, place / len(request.suites))
                 results.keep_suite(request.evaluation, name, measured)
                 done[name] = measured.estimates
             estimates += done[name]
         return estimates
+
+    def _measured(self, suite: str, request: Request, progress: Progress, share: float) -> Measured:
+        progress.say(suite, share)
+
+        def tell(words: str) -> None:
+            progress.say(f"{suite}, {words}", share)
+
+        return self._suites[suite](request, replace(self._bench, tell=tell))

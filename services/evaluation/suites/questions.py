@@ -55,6 +55,7 @@ def answers(
         fresh = {key: text for (key, _), text in zip(chunk, texts, strict=True)}
         bench.answers.keep(request.evaluation, version.speaker, fresh)
         found |= fresh
+        bench.tell(f"{len(found)} of {len(set(keys))} answers of {version.name}")
     return [found[key] for key in keys]
 
 

@@ -74,7 +74,7 @@ class House:
     def __post_init__(self) -> None:
         self.log = MemoryEventLog()
         self.tracker = MemoryTracker()
-        bench = Bench(
+        self.bench = bench = Bench(
             self.policy,
             ScriptedLogprobs(_logprob),
             self.scorer,
