@@ -242,9 +242,8 @@ def courses(answer: Json) -> Courses:
     for bucket in answer.get("buckets", ()):
         count = int(bucket["count"])
         if count:
-            point = Point(
-                bucket["start_time"], float(bucket["sum"]) / count, count, int(bucket["users"])
-            )
+            users = int(bucket["users"])
+            point = Point.of(bucket["start_time"], float(bucket["sum"]), count, users)
             by_version.setdefault(bucket["model_version"], []).append(point)
     found = tuple(Course(version, tuple(points)) for version, points in by_version.items())
     return Courses(found, int(answer.get("bucket_s", 0)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from shared.statistics.intervals import wilson
+
 OUTCOMES = ("made", "abstained", "dropped", "waiting")
 
 
@@ -74,6 +76,7 @@ class Figure:
     high: float
     count: int
     users: int
+
     suite: str = ""
     # The group of people that it is about; empty: everyone.
     group: str = ""
@@ -213,12 +216,20 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One bucket of one version's course."""
+    """One bucket of one version's course. `low`, `high`: the rate's interval at 95%."""
 
     time: str
     rate: float
+    low: float
+    high: float
     count: int
     users: int
+
+    @classmethod
+    def of(cls, time: str, total: float, count: int, users: int) -> Point:
+        """`total`: the sum of `count` values, each in [0, 1]."""
+        low, high = wilson(total, count)
+        return cls(time, total / count, low, high, count, users)
 
 
 @dataclass(frozen=True, slots=True)

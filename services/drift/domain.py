@@ -16,6 +16,8 @@ REWARD = "reward"
 NOVELTY = "novelty"
 STREAMS = (DISSATISFACTION, REWARD, NOVELTY)
 BUCKET_S = 10
+# A course is shown in so many buckets at most; a rate of fewer values than these says little.
+MOST_BUCKETS, LEAST_VALUES = 60, 10
 # The width of buckets once they are summed up.
 COURSE_S = 60
 # The place of everyone's stream; groups have the places from 1 on.
@@ -184,7 +186,9 @@ class Bucket:
     users: int
 
 
-def bucket_width(first: datetime, last: datetime, wanted: int = 60) -> int:
-    """A width in seconds, a multiple of BUCKET_S, with which about `wanted` buckets cover the time."""
+def bucket_width(first: datetime, last: datetime, values: int) -> int:
+    """A width in seconds, a multiple of BUCKET_S, with which about MOST_BUCKETS cover the time, or as many as
+    have LEAST_VALUES each."""
+    wanted = min(MOST_BUCKETS, max(1, values // LEAST_VALUES))
     span_s = max((last - first) / timedelta(seconds=1), 0.0)
     return max(1, round(span_s / wanted / BUCKET_S)) * BUCKET_S

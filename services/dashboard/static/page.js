@@ -37,6 +37,7 @@ const SYMBOLS = ["circle", "rect", "triangle", "diamond", "pin"];
 
 // A tooltip is HTML, and a version's name may come from a client.
 const escaped = (text) => echarts.format.encodeHTML(text);
+const percent = (rate) => `${Math.round(100 * rate)}%`;
 
 function options(loop) {
   const colours = dark.matches ? DARK : COLOURS;
@@ -48,8 +49,18 @@ function options(loop) {
     name: course.model_version, type: "line", showSymbol: true,
     symbol: SYMBOLS[place % SYMBOLS.length], symbolSize: 6, lineStyle: { width: 2 },
     color: colours[place % colours.length],
-    data: course.points.map((point) => [point.time, point.rate, point.count, point.users]),
+    data: course.points.map((point) => [point.time, point.rate, point.count, point.users, point.low, point.high]),
   }));
+  // The intervals: a band from the lower bound up.
+  const band = (course, place, name, bound, opacity) => ({
+    name: `${course.model_version}: ${name}`, type: "line", stack: `interval ${place}`, silent: true, symbol: "none",
+    color: colours[place % colours.length], lineStyle: { opacity: 0 }, areaStyle: { opacity }, z: 1,
+    data: course.points.map((point) => [point.time, bound(point)]),
+  });
+  loop.courses.forEach((course, place) => series.push(
+    band(course, place, "low", (point) => point.low, 0),
+    band(course, place, "interval", (point) => point.high - point.low, 0.15),
+  ));
   // A series of its own, so that an alarm of a version without points is drawn too.
   series.push({
     name: "alarm", type: "line", data: [],
@@ -66,10 +77,10 @@ function options(loop) {
     grid: { left: 48, right: 24, top: 64, bottom: 28 },
     legend: { top: 0, left: 0, textStyle: { color: ink }, data: loop.courses.map((course) => course.model_version) },
     xAxis: { type: "time", axisLabel: { color: ink, hideOverlap: true }, axisLine: { lineStyle: { color: line } } },
-    yAxis: { type: "value", min: 0, max: 1, axisLabel: { color: ink, formatter: (rate) => `${Math.round(100 * rate)}%` }, splitLine: { lineStyle: { color: line } } },
+    yAxis: { type: "value", min: 0, max: 1, axisLabel: { color: ink, formatter: percent }, splitLine: { lineStyle: { color: line } } },
     tooltip: {
       trigger: "item",
-      formatter: (point) => point.value ? `<bdi>${escaped(point.seriesName)}</bdi><br>${Math.round(100 * point.value[1])}% of ${point.value[2]} follow-ups, ${point.value[3]} users` : escaped(point.name),
+      formatter: (point) => point.value ? `<bdi>${escaped(point.seriesName)}</bdi><br>${percent(point.value[1])} [${percent(point.value[4])}, ${percent(point.value[5])}] of ${point.value[2]} follow-ups, ${point.value[3]} users` : escaped(point.name),
     },
     series,
   };

@@ -119,22 +119,23 @@ class _Asked:
 
 def _width(connection: sa.Connection, asked: _Asked, width_s: int) -> int:
     """In seconds; a multiple of COURSE_S if some of the buckets have been summed up."""
-    ends = {
+    found = {
         table: connection.execute(
-            sa.select(sa.func.min(table.c.start), sa.func.max(table.c.start)).where(
-                *asked.of(table)
-            )
+            sa.select(
+                sa.func.min(table.c.start).label("first"),
+                sa.func.max(table.c.start).label("last"),
+                sa.func.sum(table.c["count"]).label("total"),
+            ).where(*asked.of(table))
         ).one()
         for table in (BUCKETS, COURSE)
     }
-    times = [
-        datetime.fromtimestamp(time, UTC)
-        for row in ends.values()
-        for time in row
-        if time is not None
-    ]
-    width = width_s or (bucket_width(min(times), max(times)) if times else BUCKET_S)
-    is_summed = ends[COURSE][0] is not None
+    rows = [row for row in found.values() if row.first is not None]
+    width = width_s or BUCKET_S
+    if rows and not width_s:
+        first = datetime.fromtimestamp(min(row.first for row in rows), UTC)
+        last = datetime.fromtimestamp(max(row.last for row in rows), UTC)
+        width = bucket_width(first, last, sum(int(row.total) for row in rows))
+    is_summed = found[COURSE].first is not None
     return -(-width // COURSE_S) * COURSE_S if is_summed else width
 
 

@@ -128,7 +128,7 @@ async def test_text_of_users_is_escaped_and_isolated(open_page: Open) -> None:
 
 async def test_the_course_is_there_as_a_table_too(open_page: Open) -> None:
     text = words(await fragment(open_page, twin_calls.full(), "course"))
-    assert "12:39:00 assistant-v0 95% 12 9" in text
+    assert "12:39:00 assistant-v0 95% [69%, 99%] 12 9" in text
     assert "novelty assistant-v0 watching 214 0.41" in text
     assert "reward assistant-v0 learning 214 -" in text
 

@@ -241,7 +241,7 @@ class ListBucketsRequest(_message.Message):
     stream: _builtins.str
     tenant: _builtins.str
     bucket_s: _builtins.int
-    """Width of a bucket in seconds; 0: chosen so that about 60 cover the data."""
+    """Width of a bucket in seconds; 0: chosen so that about 60 cover the data, or as many as have ten values each."""
     group: _builtins.str
     """Only of this group of people; empty: of everyone."""
     @_builtins.property
