@@ -66,8 +66,10 @@ def check(
         return lines, verdict, Reach()
     reach = helped_alone(lines, sure)
     narrower = for_some(lines, reach)
-    if reach.groups and verdict_of(narrower) == "passed":
-        return narrower, "passed", reach
+    found = verdict_of(narrower)
+    # What others would lose is no reason where too little is known of something else alone.
+    if reach.groups and found != "failed":
+        return narrower, found, reach
     return lines, verdict, Reach()
 
 

@@ -117,6 +117,22 @@ def test_those_who_are_in_no_group_are_spared_and_nothing_is_served_to_them_by_n
     assert judged(gains, loses) == ("failed", Reach())
 
 
+def test_what_others_would_lose_is_no_reason_where_too_little_is_known_of_something_else() -> None:
+    wants, others = of("wants.length=shorter", 0.9, 0.8, 0.95), of(EVERYONE_ELSE, 0.1, 0.04, 0.2)
+    unsure, lost = (
+        Estimate("sane_share", one, one - 0.08, one + 0.05, count=60) for one in (0.86, 0.6)
+    )
+    for sane, verdict, reach in (
+        (unsure, "not_enough_evidence", Reach(("wants.length=shorter",))),
+        (lost, "failed", Reach()),
+    ):
+        every = (*figures(sane=sane), wants, others)
+        lines, *judged = check(every, "assistant-v0", Thresholds(), 0.95)
+        assert judged == [verdict, reach]
+        told = {line.estimate.group: line.verdict for line in lines if line.estimate.group}
+        assert told[EVERYONE_ELSE] == ("pass" if reach.groups else "fail")
+
+
 def test_learnt_groups_do_not_get_it_where_those_of_no_segment_would_lose() -> None:
     """Learnt groups that do not tell the few from the many share people with those who ask for nothing."""
     wants, others = of("wants.length=shorter", 0.9, 0.8, 0.95), of(EVERYONE_ELSE, 0.1, 0.04, 0.2)
