@@ -175,7 +175,11 @@ async def _side_by_side(
         role: (name, (await watch.version(name)).served_name) for role, name in named.items()
     }
     stage.progress.say(f"asking {', '.join(named.values())} the held-back requests")
-    return await compare(vllm_url, versions, population)
+    found = await compare(vllm_url, versions, population)
+    gone = [one for one in named.values() if one not in {each.version for each in found}]
+    if gone:
+        stage.progress.say(f"not served any more, so not asked: {', '.join(gone)}")
+    return found
 
 
 async def _reported(

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, NotFoundError
 
 from infra.demo.measures import Rate, rate
 from infra.demo.population import Population, Taste, Traffic, word_count
@@ -39,7 +39,8 @@ class Compared:
 async def compare(
     vllm_url: str, versions: Mapping[str, tuple[str, str]], population: Population
 ) -> list[Compared]:
-    """`versions`: role -> (version, the name under which vLLM serves it)."""
+    """`versions`: role -> (version, the name under which vLLM serves it). Those that it does not serve any
+    more, as their gate refused them, are left out."""
     client = AsyncOpenAI(base_url=f"{vllm_url}/v1", api_key="none", timeout=300.0)
     gate = asyncio.Semaphore(IN_FLIGHT)
     try:
@@ -52,16 +53,20 @@ async def compare(
         _compared(role, version, given, taste)
         for (role, (version, _)), given in zip(versions.items(), answers, strict=True)
         for taste in population.shift.tastes
+        if given is not None
     ]
 
 
 async def _answers(
     client: AsyncOpenAI, gate: asyncio.Semaphore, served: str, population: Population
-) -> list[str]:
+) -> list[str] | None:
     asked = (
         _ask(client, gate, served, one, population.traffic) for one in population.kept_requests
     )
-    return list(await asyncio.gather(*asked))
+    try:
+        return list(await asyncio.gather(*asked))
+    except NotFoundError:
+        return None
 
 
 async def _ask(
