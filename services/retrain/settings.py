@@ -11,7 +11,7 @@ from services.retrain.adapters.cluster.template import read
 from services.retrain.domain.duplicates import Likeness
 from services.retrain.domain.rules import Rules, Thresholds
 from services.retrain.domain.selection import Caps
-from services.retrain.domain.strengths import in_order
+from services.retrain.domain.strengths import checked as checked_strengths
 from services.retrain.domain.training import TrainingPlan
 from shared.configuration.settings import ServiceSettings
 from shared.language.pairs import PairSource
@@ -111,8 +111,8 @@ class RetrainSettings(ServiceSettings):
     gate_probe_margin: float = Field(default=0.15, ge=0, le=1)
     gate_first_margin: float = Field(default=0.15, ge=0, le=1)
     gate_error: float = Field(default=0.05, gt=0, lt=1)
-    # How strongly the adapter acts, ascending: the first that passes serves.
-    gate_strengths: str = "1"
+    # How strongly the adapter acts, one after the other: the first that passes serves.
+    gate_strengths: str = "1,0.7"
 
     @field_validator("schedule")
     @classmethod
@@ -137,7 +137,7 @@ class RetrainSettings(ServiceSettings):
 
     @field_validator("gate_strengths", "form_strengths")
     @classmethod
-    def _ascending(cls, line: str) -> str:
+    def _strengths(cls, line: str) -> str:
         strengths_of(line)
         return line
 
@@ -213,8 +213,8 @@ class RetrainSettings(ServiceSettings):
 
 
 def strengths_of(line: str) -> tuple[float, ...]:
-    """(0.5, 1.0) of "0.5,1". Raises ValueError for anything else, and as `in_order` does."""
-    return in_order(tuple(float(one) for one in line.split(",")))
+    """(0.5, 1.0) of "0.5,1". Raises ValueError for anything else, and as `checked` does."""
+    return checked_strengths(tuple(float(one) for one in line.split(",")))
 
 
 def shares_of(line: str) -> dict[str, float]:

@@ -34,7 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from services.retrain.domain.objectives import OWN, PURPOSES
 from services.retrain.domain.recipes import Recipe, unknown
-from services.retrain.domain.strengths import in_order
+from services.retrain.domain.strengths import checked
 from services.retrain.domain.training import OF_ALL_STAGES
 from shared.language.errors import InvalidArgument
 from shared.language.pairs import PairSource
@@ -152,8 +152,8 @@ class _Gate(_Table):
 
     @field_validator("strengths")
     @classmethod
-    def _in_order(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
-        return in_order(strengths)
+    def _checked(cls, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        return checked(strengths)
 
 
 class _File(_Table):

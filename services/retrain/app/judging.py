@@ -1,7 +1,7 @@
 """From a trained adapter to a verdict: register it, measure it beside its champion and cheaper arms, ask the
 gate, and hand over what passes.
 
-Each step is idempotent, as the runner's are. A run may judge several strengths of its adapter, the least first:
+Each step is idempotent, as the runner's are. A run may judge several strengths of its adapter:
 see domain/strengths.py.
 """
 
@@ -17,7 +17,7 @@ from services.retrain.domain.gate import check
 from services.retrain.domain.in_context import IN_CONTEXT
 from services.retrain.domain.runs import Run, State
 from services.retrain.domain.snapshots import Snapshot
-from services.retrain.domain.strengths import is_worth_a_stronger_one, stronger
+from services.retrain.domain.strengths import at_next_strength, is_worth_another
 from services.retrain.domain.training import Trained
 from services.retrain.ports import (
     Candidate,
@@ -66,7 +66,7 @@ class Judging:
         return measured.entered(State.GATE, self.clock())
 
     def judge(self, run: Run) -> Run:
-        """By the gate. What has too little evidence is followed by the next strength, if there is one."""
+        """By the gate. What does not pass is followed by the next strength, if that may do better."""
         rules, champion = run.rules, run.champion_version
         lines, verdict, reach = check(
             run.estimates,
@@ -79,10 +79,10 @@ class Judging:
             rules.caps.wish,
         )
         judged = replace(run, gate=lines, verdict=verdict).reaching(reach)
-        if is_worth_a_stronger_one(judged):
-            words = f"{run.run}: too little evidence at a strength of {run.strength:g}"
+        if is_worth_another(judged):
+            words = f"{run.run}: at a strength of {run.strength:g} the gate said {verdict}"
             self.registry.reject(run.tenant, run.model_version, words)
-            return stronger(judged).entered(State.EVALUATE, self.clock())
+            return at_next_strength(judged).entered(State.EVALUATE, self.clock())
         for gap in gaps(run.estimates, rules.interests, reach):
             _log.warning("%s leaves to people: %s", run.run, gap)
         return judged.entered(State.HAND_OVER, self.clock())

@@ -37,13 +37,18 @@ class Recipe:
         none beside it."""
         plan = replace(rules.plan, **self.plan)
         before = tuple(replace(rules.plan, **stage).with_adapter_of(plan) for stage in self.before)
+        thresholds = replace(rules.thresholds, **self.thresholds)
         return replace(
             rules,
             recipe=self.name,
             recipe_version=self.version,
             caps=self._chooses(rules.caps),
             plan=replace(plan, before=before),
-            thresholds=replace(rules.thresholds, **self.thresholds),
+            thresholds=thresholds,
+            # Those of a recipe are for all its runs.
+            form_strengths=(
+                thresholds.strengths if "strengths" in self.thresholds else rules.form_strengths
+            ),
             train_control=rules.train_control and (bool(self.before) or self.objective != "sft"),
         )
 

@@ -225,7 +225,8 @@ def strength_words(run: Run) -> str:
     words = f"The adapter's strength is {run.strength:g}, of {said} (1: as it was trained)."
     for one in run.tried:
         evidence = f" ({one.win_rate})" if one.win_rate else ""
-        words += f" At {one.strength:g} there was too little evidence{evidence}."
+        said = "it failed" if one.verdict == "failed" else "there was too little evidence"
+        words += f" At {one.strength:g} {said}{evidence}."
     return words
 
 

@@ -30,7 +30,7 @@ class Thresholds:
     first_margin: float = 0.15
     # The chance that any of a champion's candidates passes a line by luck alone.
     error: float = 0.05
-    # How strongly the adapter acts (strengths.py), ascending: the first that passes serves.
+    # How strongly the adapter acts (strengths.py), one after the other: the first that passes serves.
     strengths: tuple[float, ...] = (1.0,)
 
     def confidence(self, attempt: int) -> float:
@@ -68,8 +68,8 @@ class Rules:
     least_users: int = 5
     # How many users must ask for the same for it to have a run of its own (following.py); 0: never.
     wish_users: int = 8
-    # How many layers such a run trains at least if the wish is not about length, and at which strengths it is
-    # judged unless others were chosen for all runs.
+    # How many layers such a run trains at least if the wish is not about length, and the strengths at which its
+    # adapter is judged.
     form_layers: int = 20
     form_strengths: tuple[float, ...] = (0.7, 1.0)
     # A snapshot looks at this many of the newest pairs.
@@ -90,9 +90,7 @@ class Rules:
         if subject in ("", _LENGTH):
             return rules
         plan = replace(self.plan, layers=max(self.plan.layers, self.form_layers))
-        thresholds = self.thresholds
-        if thresholds.strengths == Thresholds().strengths:
-            thresholds = replace(thresholds, strengths=self.form_strengths)
+        thresholds = replace(self.thresholds, strengths=self.form_strengths)
         return replace(rules, plan=plan, thresholds=thresholds)
 
 

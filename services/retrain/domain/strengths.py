@@ -1,5 +1,5 @@
-"""How strongly an adapter acts: one training, judged at several strengths, the least first. The first that
-passes serves.
+"""How strongly an adapter acts: one training, judged at several strengths, one after the other as they are
+named. The first that passes serves.
 
 An adapter adds s B A to a weight matrix. At a strength λ it adds λ s B A: 0 is the base model, 1 the adapter as
 it was trained. So it is chosen after the training how far a policy is aligned, as in DeRa (Liu et al. 2024,
@@ -18,29 +18,36 @@ from services.retrain.domain.runs import Run, Tried
 
 # As many as are worth an evaluation each, and how far an adapter may be overdriven.
 _MOST, _GREATEST = 5, 2.0
+# How the gate's rules begin by which a version must gain.
+_GAIN = "low > "
 
 
-def in_order(strengths: tuple[float, ...]) -> tuple[float, ...]:
-    """As they are. Raises ValueError unless there are one to five, each above the one before, in (0, 2]."""
+def checked(strengths: tuple[float, ...]) -> tuple[float, ...]:
+    """As they are. Raises ValueError unless there are one to five, each once, in (0, 2]."""
     if not 1 <= len(strengths) <= _MOST:
         raise ValueError(f"there may be 1 to {_MOST} strengths, not {len(strengths)}")
-    if not all(
-        low < high <= _GREATEST for low, high in zip((0.0, *strengths), strengths, strict=False)
-    ):
+    if not all(0 < one <= _GREATEST for one in strengths) or len(set(strengths)) < len(strengths):
         raise ValueError(
-            f"each strength must be above the one before, the first above 0, none above {_GREATEST:g}"
+            f"each strength must be above 0, at most {_GREATEST:g}, and named once, not"
+            f" {', '.join(f'{one:g}' for one in strengths)}"
         )
     return strengths
 
 
-def is_worth_a_stronger_one(run: Run) -> bool:
-    """After the gate: whether it lacked evidence, and a greater strength is left. What measurably fails at one
-    strength is not tried at a greater one, which would do more of the same."""
-    left = len(run.tried) + 1 < len(run.rules.thresholds.strengths)
-    return left and run.verdict == "not_enough_evidence"
+def is_worth_another(run: Run) -> bool:
+    """After the gate: whether the next strength may do better. A greater one, where there was too little
+    evidence: what measurably fails is not made stronger. A lesser one, where nothing but what was lost stood in
+    the way: it loses less, and whoever must gain gains already."""
+    place = len(run.tried) + 1
+    if place >= len(run.rules.thresholds.strengths) or run.verdict == "passed":
+        return False
+    if run.rules.thresholds.strengths[place] > run.strength:
+        return run.verdict == "not_enough_evidence"
+    stood = [line.rule for line in run.gate if line.required and line.verdict != "pass"]
+    return not any(rule.startswith(_GAIN) for rule in stood)
 
 
-def stronger(run: Run) -> Run:
+def at_next_strength(run: Run) -> Run:
     """The run before the evaluation of its next strength."""
     tried = Tried(run.strength, run.model_version, run.attempt, run.verdict, _win_rate(run))
     return replace(

@@ -11,6 +11,7 @@ import pytest
 from services.retrain.codec import encode_run, encode_snapshot
 from services.retrain.domain.asked import asked_of, users_by_wish
 from services.retrain.domain.gate import check
+from services.retrain.domain.recipes import Recipe
 from services.retrain.domain.rules import Rules, Thresholds
 from services.retrain.domain.runs import Run, TriggerKind
 from services.retrain.domain.selection import Caps, select, verdicts
@@ -277,10 +278,10 @@ def test_what_was_trained_for_one_wish_is_for_those_alone_who_ask_for_it() -> No
     assert reached("", sure, also, worse)[1].groups == (SHORTER,)
 
 
-def test_whoever_chose_strengths_for_all_runs_has_them_for_a_wishs_too() -> None:
-    chosen = Rules(thresholds=Thresholds(strengths=(0.5,)))
-    assert chosen.only_for(LIST).thresholds.strengths == (0.5,)
-    assert chosen.only_for("").thresholds.strengths == (0.5,)
+def test_the_strengths_of_a_recipe_are_for_all_its_runs() -> None:
+    recipe = Recipe("r", 1, "", plan={"objective": "dpo"}, thresholds={"strengths": (0.5,)})
+    for rules, found in ((Rules(), (0.7, 1.0)), (recipe.applied(Rules()), (0.5,))):
+        assert rules.only_for(LIST).thresholds.strengths == found
 
 
 def test_the_registry_is_asked_until_the_rollout_is_over_and_never_again() -> None:

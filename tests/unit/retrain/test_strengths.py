@@ -1,4 +1,4 @@
-"""One training at several strengths: the least that passes serves, and each is an attempt of its own."""
+"""One training at several strengths: the first that passes serves, and each is an attempt of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.retrain.domain.report import report_of
 from services.retrain.domain.report_words import strength_words
 from services.retrain.domain.rules import Thresholds
 from services.retrain.domain.runs import Run, State
-from services.retrain.domain.strengths import in_order
+from services.retrain.domain.strengths import checked
 from services.retrain.ports import Contest, Evaluated
 from services.retrain.settings import RetrainSettings
 from shared.language.errors import InvalidArgument
@@ -84,6 +84,32 @@ def test_what_harms_is_not_tried_at_a_greater_strength() -> None:
     )
 
 
+def sane(value: float, half: float) -> Estimate:
+    return Estimate("sane_share", value, value - half, value + half, count=60)
+
+
+LESS_SANE, MAD = figures(sane=sane(0.86, 0.08)), figures(sane=sane(0.6, 0.05))
+
+
+@pytest.mark.parametrize(
+    ("first", "verdict"), [(LESS_SANE, "not_enough_evidence"), (MAD, "failed")]
+)
+def test_what_loses_too_much_is_tried_at_a_lesser_strength(
+    first: tuple[Estimate, ...], verdict: str
+) -> None:
+    house, run = judged((1.0, 0.7), first, figures())
+    assert (run.state, run.verdict, run.strength) == (State.SUCCEEDED, "passed", 0.7)
+    assert [(one.strength, one.verdict, one.attempt) for one in run.tried] == [(1.0, verdict, 1)]
+    at = [made.adapter_path for _, made in house.registry.versions.values()]
+    assert at == [f"adapters/{run.run}/dpo", f"adapters/{run.run}/dpo@0.7"]
+
+
+@pytest.mark.parametrize("first", [UNSURE, HARMFUL, figures()])
+def test_what_does_not_gain_is_not_made_weaker(first: tuple[Estimate, ...]) -> None:
+    _, run = judged((1.0, 0.7), first)
+    assert (run.strength, run.tried) == (1.0, ())
+
+
 def test_the_greatest_is_the_last() -> None:
     house, run = judged((0.5, 1.0), UNSURE, UNSURE)
     assert (run.state, run.verdict, run.strength) == (
@@ -129,18 +155,18 @@ def test_a_run_says_what_was_tried() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [(), (0.0, 1.0), (1.0, 0.5), (0.5, 0.5), (2.5,), (float("nan"),), (0.1,) * 6]
+    "wrong", [(), (0.0, 1.0), (-1.0, 0.5), (0.5, 0.5), (2.5,), (float("nan"),), (0.1,) * 6]
 )
-def test_strengths_ascend_from_above_zero_to_two(wrong: tuple[float, ...]) -> None:
+def test_strengths_are_above_zero_to_two_each_once(wrong: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="strength"):
-        in_order(wrong)
-    assert in_order((0.25, 1.0, 2.0)) == (0.25, 1.0, 2.0)
+        checked(wrong)
+    assert checked((1.0, 0.25, 2.0)) == (1.0, 0.25, 2.0)
 
 
 def test_settings_and_recipes_name_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIMTAB_RETRAIN_GATE_STRENGTHS", "0.5, 1")
     assert RetrainSettings().rules.thresholds.strengths == (0.5, 1.0)
-    monkeypatch.setenv("TRIMTAB_RETRAIN_GATE_STRENGTHS", "1,0.5")
+    monkeypatch.setenv("TRIMTAB_RETRAIN_GATE_STRENGTHS", "1,1")
     with pytest.raises(ValidationError, match="gate_strengths"):
         RetrainSettings()
     path = tmp_path / "gentle.toml"
@@ -148,7 +174,7 @@ def test_settings_and_recipes_name_them(tmp_path: Path, monkeypatch: pytest.Monk
     recipe = read_recipe(path)
     assert recipe.thresholds == {"strengths": (0.5, 1.0)}
     assert dict(encode_recipe(recipe).gate) == {"strengths": "0.5, 1"}
-    path.write_text(RECIPE.format("[1.0, 0.5]"))
+    path.write_text(RECIPE.format("[1.0, 1.0]"))
     with pytest.raises(
         InvalidArgument, match=r"gentle.toml: gate.strengths: each strength must be"
     ):
