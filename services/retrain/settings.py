@@ -112,7 +112,7 @@ class RetrainSettings(ServiceSettings):
     gate_first_margin: float = Field(default=0.15, ge=0, le=1)
     gate_error: float = Field(default=0.05, gt=0, lt=1)
     # How strongly the adapter acts, one after the other: the first that passes serves.
-    gate_strengths: str = "1,0.7"
+    gate_strengths: str = "1,0.8"
 
     @field_validator("schedule")
     @classmethod
