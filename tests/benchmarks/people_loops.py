@@ -127,7 +127,7 @@ def ending(result: Mapping[str, Any], shifted: str) -> str:
         return "badly"
     if result["verdict"] != "promoted":
         said = [*result["effects_at_the_gate"], *result["evidence"].split("; ")]
-        named = r"^group .+ is worse|(hurt|not told|worse)\b.*(people|group)|not known of \w"
+        named = r"^group .+ is worse|(hurt|not told|worse)\b.*(people|group|everyone else)|not known of \w"
         names_one = any(re.search(named, one) for one in said)
         return "refused" if names_one else "badly"
     first = by_taste[shifted]
