@@ -91,7 +91,7 @@ class RetrainSettings(ServiceSettings):
     lora_layers: int = Field(default=10, ge=1)
     # In a run for one wish that is not about length: at least so many, judged at these strengths.
     form_layers: int = Field(default=20, ge=1)
-    form_strengths: str = "0.7,1"
+    form_strengths: str = "0.85,0.7"
     learning_rate: float = Field(default=3e-4, gt=0)
     beta: float = Field(default=0.1, gt=0)
     nll_weight: float = Field(default=1.0, ge=0)

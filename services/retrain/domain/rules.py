@@ -71,7 +71,7 @@ class Rules:
     # How many layers such a run trains at least if the wish is not about length, and the strengths at which its
     # adapter is judged.
     form_layers: int = 20
-    form_strengths: tuple[float, ...] = (0.7, 1.0)
+    form_strengths: tuple[float, ...] = (0.85, 0.7)
     # A snapshot looks at this many of the newest pairs.
     pairs_looked_at: int = 5000
     # A cron expression in UTC; empty: never.

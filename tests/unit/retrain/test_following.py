@@ -127,7 +127,7 @@ def test_those_whom_the_version_left_without_have_a_run_of_their_own() -> None:
     assert encode_run(second).wish == LIST
     assert (first.rules.plan.layers, second.rules.plan.layers) == (10, 20)
     strengths = [one.rules.thresholds.strengths for one in (first, second)]
-    assert strengths == [(1.0,), (0.7, 1.0)]
+    assert strengths == [(1.0,), (0.85, 0.7)]
     assert len(looks(house)) == 2  # once and for all
     second = house.walk()
     assert second.has_ended
@@ -280,7 +280,7 @@ def test_what_was_trained_for_one_wish_is_for_those_alone_who_ask_for_it() -> No
 
 def test_the_strengths_of_a_recipe_are_for_all_its_runs() -> None:
     recipe = Recipe("r", 1, "", plan={"objective": "dpo"}, thresholds={"strengths": (0.5,)})
-    for rules, found in ((Rules(), (0.7, 1.0)), (recipe.applied(Rules()), (0.5,))):
+    for rules, found in ((Rules(), (0.85, 0.7)), (recipe.applied(Rules()), (0.5,))):
         assert rules.only_for(LIST).thresholds.strengths == found
 
 
