@@ -76,7 +76,6 @@ class Figure:
     high: float
     count: int
     users: int
-
     suite: str = ""
     # The group of people that it is about; empty: everyone.
     group: str = ""
