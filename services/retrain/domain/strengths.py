@@ -59,6 +59,8 @@ def at_next_strength(run: Run) -> Run:
         examples=(),
         gate=(),
         verdict="",
+        only_groups=(),
+        spared_groups=(),
     )
 
 

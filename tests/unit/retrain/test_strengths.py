@@ -14,11 +14,12 @@ from services.retrain.domain.report import report_of
 from services.retrain.domain.report_words import strength_words
 from services.retrain.domain.rules import Thresholds
 from services.retrain.domain.runs import Run, State
-from services.retrain.domain.strengths import checked
+from services.retrain.domain.strengths import at_next_strength, checked
 from services.retrain.ports import Contest, Evaluated
 from services.retrain.settings import RetrainSettings
 from shared.language.errors import InvalidArgument
 from shared.language.estimates import Estimate
+from shared.language.groups import Reach
 from tests.unit.retrain.house import House
 from tests.unit.retrain.test_gate import figures
 
@@ -102,6 +103,12 @@ def test_what_loses_too_much_is_tried_at_a_lesser_strength(
     assert [(one.strength, one.verdict, one.attempt) for one in run.tried] == [(1.0, verdict, 1)]
     at = [made.adapter_path for _, made in house.registry.versions.values()]
     assert at == [f"adapters/{run.run}/dpo", f"adapters/{run.run}/dpo@0.7"]
+
+
+def test_whom_a_strength_was_for_is_not_said_of_the_next_one() -> None:
+    _, run = judged((1.0, 0.7), LESS_SANE, figures())
+    was_for_some = run.reaching(Reach(("shorter",), ("longer",)))
+    assert at_next_strength(was_for_some).reach == Reach()
 
 
 @pytest.mark.parametrize("first", [UNSURE, HARMFUL, figures()])
