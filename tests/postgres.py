@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from infra.local.ports import free_ports
 from infra.local.postgresql import account, programs, run_as
-from infra.local.settings import free_ports
 
 __all__ = ["programs", "server"]
 _QUICK = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off"

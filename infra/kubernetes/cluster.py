@@ -21,7 +21,7 @@ from infra.kubernetes.crds import paths_of
 from infra.kubernetes.fake_nodes import Node, write_configuration
 from infra.kubernetes.processes import CommandFailed, Processes, run
 from infra.kubernetes.tools import FAKE, build_tools, tool
-from infra.local.settings import free_ports
+from infra.local.ports import free_ports
 
 __all__ = ["Cluster", "CommandFailed", "FakeCluster", "Node"]
 

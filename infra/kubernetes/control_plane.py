@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from infra.kubernetes.processes import Processes
 from infra.kubernetes.tools import build_tools
-from infra.local.settings import free_ports
+from infra.local.ports import free_ports
 
 SERVICES = "10.96.0.0/16"
 _LOOPBACK = "127.0.0.1"

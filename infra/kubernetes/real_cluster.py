@@ -15,7 +15,7 @@ from infra.kubernetes.node import ADDRESS, NODE, PAUSE, PODS, NodeFiles
 from infra.kubernetes.packages import require_packages
 from infra.kubernetes.processes import CommandFailed, run
 from infra.kubernetes.tools import REAL, build_tools, tool
-from infra.local.settings import free_ports
+from infra.local.ports import free_ports
 
 
 class RealCluster(Cluster):

@@ -1,9 +1,18 @@
-"""Reports ports that are already in use before anything starts."""
+"""Reports ports that are already in use before anything starts; finds free ones for tests."""
 
+import os
+import random
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 import psutil
+
+_SYSTEMS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_LOWEST, _CONNECTIONS = 10_000, 32_768
+# Into how many shares the ports are divided, one for each of the tests' workers.
+_SHARES = 8
+_given: set[int] = set()
 
 
 class PortTaken(Exception):
@@ -43,3 +52,34 @@ def require_free(host: str, needed: Mapping[str, tuple[int, ...]]) -> None:
     ]
     if taken:
         raise PortTaken("\n".join(taken))
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` ports of the loopback address that are free now and were not found before. The system gives none
+    of them to a connection as its own end, and another worker of the same test run finds others: they stay
+    free until somebody listens on them, which may be a minute later. Raises OSError if there are too few."""
+    found: list[int] = []
+    for port in _candidates():
+        if len(found) == count:
+            break
+        if port not in _given and is_free("127.0.0.1", port):
+            found.append(port)
+    if len(found) < count:
+        raise OSError(f"{count} free ports are needed, and {len(found)} were found")
+    _given.update(found)
+    return found
+
+
+def _candidates() -> list[int]:
+    """This worker's share, in random order."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    share = (int(worker) if worker.isdecimal() else os.getpid()) % _SHARES
+    ports = list(range(_LOWEST + share, _lowest_of_connections(), _SHARES))
+    random.shuffle(ports)
+    return ports
+
+
+def _lowest_of_connections() -> int:
+    """The first port that the system may give to a connection."""
+    lowest = int(_SYSTEMS.read_text().split()[0]) if _SYSTEMS.exists() else _CONNECTIONS
+    return lowest if lowest > _LOWEST else _CONNECTIONS

@@ -1,7 +1,6 @@
 """The local stack's settings: stack.toml, read once, typed and frozen."""
 
 import os
-import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from infra.local.paths import REPO, data_folder, parts_folder
+from infra.local.ports import free_ports
 
 Port = Annotated[int, Field(gt=0, lt=65536)]
 FILE = REPO / "infra" / "local" / "stack.toml"
@@ -205,18 +205,6 @@ def _with_replicas(raw: dict[str, Any], replicas: Mapping[str, int]) -> dict[str
             moved = _move_ports(services[name], lambda port, above=above: port + above)
             services[f"{name}-{number}"] = moved | {"replica_of": name}
     return raw | {"services": services}
-
-
-def free_ports(count: int) -> list[int]:
-    """`count` different ports of the loopback address that are free now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _is_port(key: str, value: Any) -> bool:

@@ -74,7 +74,7 @@ from shared.privacy.erasure import Erasing
 from shared.redaction.policy import redactor_of
 from shared.serving.key_follower import KeyFile, KeyFollower
 from shared.serving.opening import open_event_log
-from shared.serving.process import Process, Task, forgetting, serve
+from shared.serving.process import Process, Task, ending_whole, forgetting, serve
 from shared.state.database import Database
 from shared.state.outbox import OutboxRelay
 from shared.telemetry.setup import start_telemetry
@@ -363,7 +363,7 @@ def main() -> None:
     # The chats' thread releases the interpreter with each write to a socket. With the default of 5 ms it would
     # wait that long to get it back from the thread that writes links.
     sys.setswitchinterval(0.0001)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with ending_whole("gateway"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(common, settings))
 
 

@@ -8,7 +8,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -92,7 +93,20 @@ def run(service: Service) -> None:
     async def serving() -> None:
         await serve(_process_of(service))
 
-    asyncio.run(serving())
+    with ending_whole(service.name):
+        asyncio.run(serving())
+
+
+@contextmanager
+def ending_whole(service: str) -> Iterator[None]:
+    """Around the whole of what a process does once it has threads: an error, such as a port that is in use,
+    ends the process with status 1. Otherwise it would first wait for its threads, of which some wait for
+    others, and neither serve nor be restarted."""
+    try:
+        yield
+    except BaseException:
+        _log.critical("%s: ending the process", service, exc_info=True)
+        os._exit(1)
 
 
 async def serve(process: Process) -> None:

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from infra.local.ports import free_ports
 from infra.local.settings import load_on_free_ports
 from infra.local.stack import LocalStack
 from shared.calls.client import aio_channel
@@ -78,7 +79,7 @@ def measure_gateway(stack: LocalStack, direct: Figures) -> Figures:
 
 
 def measure_peer(python: Path, upstream: int, folder: Path, direct: Figures) -> Figures:
-    port = free_port()
+    (port,) = free_ports(1)
     config = folder / "litellm.json"  # JSON is YAML
     parameters = {"model": "openai/fake", "api_base": f"http://127.0.0.1:{upstream}/v1"}
     model = {"model_name": "assistant", "litellm_params": {**parameters, "api_key": "none"}}
@@ -188,12 +189,6 @@ def wait_for(url: str) -> None:
 def is_open(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ import numpy as np
 from aiohttp import web
 
 from infra.demo.stage import with_overlay
-from infra.local.settings import free_ports, load_on_free_ports
+from infra.local.ports import free_ports
+from infra.local.settings import load_on_free_ports
 from infra.local.stack import LocalStack
 from shared.calls.client import channel, metadata
 from shared.gen.trimtab.registry.v1 import registry_pb2 as pb

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.kubernetes.cluster import CommandFailed, FakeCluster
-from infra.local.settings import free_ports
+from infra.local.ports import free_ports
 from services.retrain.adapters.cluster.api import JOB
 from services.retrain.adapters.cluster.kubernetes_api import KubernetesApi, connect
 from shared.language.errors import (

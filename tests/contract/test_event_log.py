@@ -11,7 +11,7 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
-from infra.local.settings import free_ports
+from infra.local.ports import free_ports
 from shared.language.errors import InvalidArgument, Unavailable
 from shared.language.topics import dead_letters
 from shared.log.events import Consumer, Event, EventLog, Partition, Positions, Record

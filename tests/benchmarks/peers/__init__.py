@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.settings import free_ports
+from infra.local.ports import free_ports
 
 SEND = Path(__file__).with_name("send.py")
 READY_S, SENDING_S, INSTALL_S = 180.0, 300.0, 900.0

@@ -14,7 +14,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
-from tests.integration.access.processes import free_port, started, until
+from infra.local.ports import free_ports
+from tests.integration.access.processes import started, until
 from tests.unit.shared.certificates import Authority
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     files = {"cert.pem": cert, "key.pem": key, "ca.pem": ours.pem, "callers.pem": callers.pem}
     for name, text in files.items():
         (folder / name).write_bytes(text)
-    http, otlp, away = (free_port() for _ in range(3))
+    http, otlp, away = free_ports(3)
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TRIMTAB_")},
         "TRIMTAB_HOST": "localhost",

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from infra.local.paths import REPO
-from tests.integration.access.processes import free_port, is_listening, started, until
+from infra.local.ports import free_ports
+from tests.integration.access.processes import is_listening, started, until
 from tests.unit.shared.certificates import Authority
 
 TOKEN = "the-token-of-this-house"
@@ -54,7 +55,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     cert, key = ours.issue("localhost")
     for name, text in (("cert.pem", cert), ("key.pem", key), ("ca.pem", ours.pem)):
         (folder / name).write_bytes(text)
-    ports = {name: free_port() for name in ("interaction", "gateway", "away")}
+    ports = dict(zip(("interaction", "gateway", "away"), free_ports(3), strict=True))
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TRIMTAB_")},
         "TRIMTAB_HOST": "localhost",

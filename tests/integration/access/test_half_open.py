@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import pytest
 
-from infra.local.settings import free_ports
+from infra.local.ports import free_ports
 from services.gateway.adapters.rollouts import RolloutFile, RolloutFollower
 from services.gateway.app.rollouts import RolloutCache
 from services.gateway.domain.rollout import Rollout, Version

@@ -14,13 +14,14 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from infra.local.ports import free_ports
 from infra.local.settings import load_on_free_ports
 from infra.local.stack import LocalStack
 from shared.access.headers import TENANT
 from shared.gen.trimtab.common.v1 import common_pb2 as common
 from shared.gen.trimtab.interaction.v1 import interaction_pb2 as pb
 from shared.gen.trimtab.interaction.v1.interaction_pb2_grpc import InteractionServiceStub
-from tests.integration.access.processes import free_port, started, until
+from tests.integration.access.processes import started, until
 
 MINE = ((TENANT, "local"),)
 # What a process that does not begin at once would have told by now.
@@ -41,7 +42,7 @@ class Interaction:
     """Its processes, begun anew as often as one likes."""
 
     def __init__(self, kafka: LocalStack, folder: Path) -> None:
-        self.folder, self.address = folder, f"127.0.0.1:{free_port()}"
+        self.folder, self.address = folder, f"127.0.0.1:{free_ports(1)[0]}"
         self.env = {
             **os.environ,
             **kafka.env(),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from infra.local.ports import free_ports
 from shared.calls.client import aio_channel
 
 HEALTH = "grpc.health.v1.Health"
@@ -16,9 +16,7 @@ HEALTH = "grpc.health.v1.Health"
 
 async def _check_while_it_starts(repeated: str) -> int:
     """The answer of a service that begins to listen 0.7 s after it was called twice."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     async with aio_channel(address, repeated=repeated) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
 

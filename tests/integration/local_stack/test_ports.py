@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.local.ports import PortTaken, is_free, require_free
-from infra.local.settings import free_ports
+from infra.local.ports import PortTaken, free_ports, is_free, require_free
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from infra.local.settings import free_ports
+from infra.local.ports import free_ports
 from services.gateway.adapters.interaction import InteractionSink
 from services.gateway.adapters.spool import FileSpool
 from services.gateway.app.recorder import Recorder
