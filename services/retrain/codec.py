@@ -166,6 +166,7 @@ def encode_run(run: Run) -> pb.Run:
         policy=run.policy,
         training_counts=run.training_counts,
         group_margins=run.group_margins,
+        preference=run.preference,
         interests=encode_interests(run.rules.interests),
         effects=effects(run.estimates, run.rules.interests, run.reach),
         only_groups=run.only_groups,

@@ -252,6 +252,9 @@ def _run(session: Session, found: Json) -> None:
     if margins := found.get("group_margins"):
         told = [f"{group} {margin:.2f}" for group, margin in sorted(margins.items())]
         session.line(f"margin at the end, by group: {', '.join(told)}")
+    if preference := found.get("preference"):
+        told = [f"{group} {share:.0%}" for group, share in sorted(preference.items())]
+        session.line(f"groups are weighed: {', '.join(told)}")
     if found["error"]:
         session.line(f"error: {found['error']}")
     if found["gate_attempt"]:

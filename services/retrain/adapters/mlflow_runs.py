@@ -104,10 +104,14 @@ class MlflowRuns:
         return str(found.experiment_id if found else self._client.create_experiment(name))
 
 
+_OF_GROUPS = {"group_margins": "group_margin", "preference": "preference"}
+
+
 def _figures(step: TrainingStep) -> Iterator[tuple[str, float]]:
     for name, value in asdict(step).items():
-        if name == "group_margins":
-            yield from ((f"group_margin/{_allowed(group)}", one) for group, one in value.items())
+        if name in _OF_GROUPS:
+            of = ((_allowed(group), one) for group, one in value.items())
+            yield from ((f"{_OF_GROUPS[name]}/{group}", one) for group, one in of)
         elif name != "step":
             yield name, value
 

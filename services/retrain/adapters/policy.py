@@ -143,6 +143,35 @@ class LoraPolicy:
                 for one, was in zip(ups, trained, strict=True):
                     one.copy_(was)
 
+    @contextmanager
+    def preferring(self, weights: Sequence[float]) -> Iterator[None]:
+        """Within, the last rows of the adapter's first matrices act with these weights, one each: what it
+        learns there, it learns of the others and of these (objectives/panacea.py)."""
+        if not weights:
+            yield
+            return
+        downs = [p for name, p in self.peft.named_parameters() if ".lora_A." in name]
+        kept = [one.detach().clone() for one in downs]
+        self._weigh(downs, weights)
+        try:
+            yield
+        finally:
+            gradients = [one.grad for one in downs if one.grad is not None]
+            self._weigh(gradients, weights)  # by the chain rule
+            with torch.no_grad():
+                for one, was in zip(downs, kept, strict=True):
+                    one.copy_(was)
+
+    def settle(self, weights: Sequence[float]) -> None:
+        """The adapter is from now on as it acts with these weights."""
+        self._weigh([p for name, p in self.peft.named_parameters() if ".lora_A." in name], weights)
+
+    @torch.no_grad()
+    def _weigh(self, matrices: Sequence[Tensor], weights: Sequence[float]) -> None:
+        for one in matrices:
+            column = torch.tensor(weights, dtype=one.dtype, device=one.device)[:, None]
+            one[-len(weights) :].mul_(column)
+
     def save(self, folder: Path, base_model: str) -> None:
         """As PEFT saves it, in safetensors; `base_model` is exactly the path the replicas were started
         with."""

@@ -34,11 +34,12 @@ class Prepared:
 @dataclass(frozen=True, slots=True)
 class KeptRow:
     """A pair with what the policy keeps of its groups. `worth`: of the answers of the first one, if the
-    objective takes a critic."""
+    objective takes a critic. `weight`: of its loss in the step."""
 
     pair: EncodedPair
     groups: tuple[Prepared, ...]
     worth: tuple[Worth, ...] = ()
+    weight: float = 1.0
 
     def scored(self, policy: LoraPolicy) -> Row:
         """As the policy is now, with a graph unless gradients are off."""

@@ -174,6 +174,9 @@ class _File(_Table):
             raise ValueError(
                 f"{held[0]} looks at the policy's champions: it is no stage of several"
             )
+        if "panacea" in [one.objective for one in stages[1:]]:
+            # What a stage before it left would act with other weights than it was trained with.
+            raise ValueError("panacea begins from the base model: it can only be the first stage")
         return self
 
 

@@ -56,7 +56,7 @@ class StepGradient:
 
     def _in_one_pass(self, kept: KeptRow, count: int) -> tuple[float, Row]:
         row = kept.scored(self.policy)
-        loss = self._losses([row])[0]
+        loss = kept.weight * self._losses([row])[0]
         (loss / count).backward()  # type: ignore[no-untyped-call]
         return loss.item(), row.detached()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,13 @@ import torch
 from services.retrain.adapters.critic import worths
 from services.retrain.adapters.encoded import EncodedPair, Group
 from services.retrain.adapters.objectives.maxmin import told_apart
-from services.retrain.adapters.objectives.rows import Row
+from services.retrain.adapters.objectives.panacea import (
+    drawn,
+    for_the_worst_off,
+    grid,
+    row_weights,
+)
+from services.retrain.adapters.objectives.rows import Row, margins
 from services.retrain.adapters.objectives.table import OBJECTIVES
 from services.retrain.adapters.policy import LoraPolicy
 from services.retrain.adapters.prepared import KeptRow, Prepared
@@ -77,6 +83,11 @@ class Trainer:
         from the reference."""
         if not self._pairs:
             raise Unsuitable("no pair has two answers that still differ once they are cut")
+        if self._objective.by_preference and len(self._groups) >= self._plan.rank:
+            raise Unsuitable(
+                f"{len(self._groups)} groups of people need an adapter of a greater rank than"
+                f" {self._plan.rank}: raise `rank`, or `least_group_pairs`, so that smaller groups are one"
+            )
         self._resume()
         if not self.steps:
             self._check_marked()
@@ -101,7 +112,10 @@ class Trainer:
         batch = self._batch(number)
         self._optimizer.zero_grad()
         places = self._ranks.share_of(range(len(batch)))
-        rows = self._gradient.of({place: self.row(batch[place]) for place in places}, len(batch))
+        kept, preference = self._weighed(number, {place: batch[place] for place in places})
+        with self._policy.preferring([*preference.values()]):
+            rows = self._gradient.of(kept, len(batch))
+            praise = self._keep(number)
         totals = np.zeros(9 + 2 * len(self._groups))
         for loss, row in rows:
             marked, figures = (
@@ -110,7 +124,7 @@ class Trainer:
             )
             of_groups = self._of_groups(row, figures[0])
             totals += np.array([loss, *figures, *marked, *_distance(row), *of_groups])
-        totals = np.append(totals, self._keep(number))
+        totals = np.append(totals, praise)
         totals = self._ranks.add_up(self._policy.parameters, totals)
         norm = torch.nn.utils.clip_grad_norm_(self._policy.parameters, self._plan.clip_norm)
         mean, apart = totals / len(batch), totals[7] / totals[8]
@@ -132,7 +146,51 @@ class Trainer:
             marked=_share(totals[5], totals[6]),
             praise_lost=_share(totals[-2], totals[-1]),
             group_margins=self._group_margins(totals[9:-2]),
+            preference=preference,
         )
+
+    def _weighed(
+        self, number: int, own: Mapping[int, int]
+    ) -> tuple[dict[int, KeptRow], dict[str, float]]:
+        """This process's rows of step `number` by their place (`own`: which they are), and how that step weighs
+        the groups, if its objective does."""
+        if not self._objective.by_preference:
+            return {place: self.row(index) for place, index in own.items()}, {}
+        drawn_ = drawn(len(self._groups), number, self._plan.seed)
+        of = [self._pairs[index].group for index in self._batch(number)]
+        weights = row_weights(of, self._groups, drawn_)
+        rows = {place: replace(self.row(n), weight=weights[place]) for place, n in own.items()}
+        return rows, dict(zip(self._groups, drawn_, strict=True))
+
+    def settle(self) -> list[TrainingStep]:
+        """After `run`: of an objective that weighs groups, one weighing is chosen, and the policy is what it is
+        with that (objectives/panacea.py). Returns every step, of which the last one says which it is, and the
+        groups' margins with it, over all pairs."""
+        if not self._objective.by_preference:
+            return self.steps
+        found = {weights: self._at(weights) for weights in grid(len(self._groups))}
+        chosen = for_the_worst_off({at: losses for at, (losses, _) in found.items()})
+        self._policy.settle(chosen)
+        margins = dict(zip(self._groups, found[chosen][1], strict=True))
+        preference = dict(zip(self._groups, chosen, strict=True))
+        last = replace(self.steps[-1], group_margins=margins, preference=preference)
+        return [*self.steps[:-1], last]
+
+    @torch.no_grad()
+    def _at(self, weights: Sequence[float]) -> tuple[list[float], list[float]]:
+        """With the groups weighed so, the mean loss and the mean margin of each."""
+        with self._policy.preferring(weights):
+            rows = [self.row(n).scored(self._policy) for n in range(len(self._pairs))]
+        losses = self._objective.loss(rows, self._plan).tolist()
+        ahead = margins(rows, self._plan.beta).tolist()
+        places = [
+            [n for n, row in enumerate(rows) if row.pair.group == name] for name in self._groups
+        ]
+
+        def by_group(values: Sequence[float]) -> list[float]:
+            return [float(np.mean([values[n] for n in of])) for of in places]
+
+        return by_group(losses), by_group(ahead)
 
     def _keep(self, number: int) -> tuple[float, int]:
         """Adds the gradient of the step's praised answers. Returns what is lost of them, in nats per token,

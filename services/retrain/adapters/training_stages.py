@@ -42,8 +42,9 @@ def train_in_stages(
         if ranks.leads:
             place.mkdir(exist_ok=True)
         trainer = Trainer(policy, pairs, stage, place, ranks, praised)
-        made = trainer.run(partial(report, number))
+        trainer.run(partial(report, number))
         if ranks.leads and number < len(plan.stages):
             trainer.save()
+        made = trainer.settle()
         steps += [replace(one, step=len(steps) + one.step, stage=number) for one in made]
     return steps

@@ -207,9 +207,13 @@ class Runner:
 
     def _train(self, run: Run, is_stopping: Callable[[], bool]) -> Run:
         trained = self._trained(run, is_stopping)
-        counts = trained[run.rules.plan.objective].counts
-        margins = trained[run.rules.plan.objective].group_margins
-        run = replace(run, training_counts=counts, group_margins=margins)
+        made = trained[run.rules.plan.objective]
+        run = replace(
+            run,
+            training_counts=made.counts,
+            group_margins=made.group_margins,
+            preference=made.preference,
+        )
         run = _with_costs(run, trained)
         run = replace(run, software=self.software)
         run = replace(run, mlflow_run_id=self.recorder.record(run, trained))

@@ -105,6 +105,11 @@ PURPOSES: Mapping[str, Purpose] = {
         f"{_PAIRS} of learnt groups of people, dozens in a step",
         ("nll_weight", "group_sharpness", "least_group_pairs"),
     ),
+    "panacea": Purpose(
+        "groups of people want different things, and how each is weighed is to be chosen after the training",
+        f"{_PAIRS} of learnt groups of people, dozens in a step",
+        ("nll_weight", "least_group_pairs"),
+    ),
 }
 # What only the objectives that name it take.
 OWN = frozenset(name for purpose in PURPOSES.values() for name in purpose.parameters)

@@ -111,6 +111,8 @@ class Run:
     training_counts: Mapping[str, int] = field(default_factory=dict)
     # Of each group of people, at the end of a training that tells them apart.
     group_margins: Mapping[str, float] = field(default_factory=dict)
+    # How the adapter weighs them, if its objective does.
+    preference: Mapping[str, float] = field(default_factory=dict)
     # Of each training, by objective.
     costs: Mapping[str, TrainingCost] = field(default_factory=dict)
     # What it was trained with: the base model's weights and our own version; empty if that is not known.

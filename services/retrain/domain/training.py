@@ -117,7 +117,9 @@ class TrainingStep:
     is in nats per answer. `marked`: the share that clha (pairs that are far enough apart), cut (tokens that
     the user complains of) or figa (tokens that the rewrite changed) acts on; 0 for the others.
     `praise_lost`: of the step's praised answers (objectives/kept.py), in nats per token. `group_margins`: of
-    each group of people that the step had pairs of, for maxmin. `step` counts on over a plan's stages."""
+    each group of people that the step had pairs of, for maxmin and panacea. `preference`: how panacea weighed
+    the groups in the step; in its last step, how they are weighed in the adapter, and the margins are those of
+    all pairs with that. `step` counts on over a plan's stages."""
 
     step: int
     loss: float
@@ -129,6 +131,7 @@ class TrainingStep:
     marked: float = 0.0
     praise_lost: float = 0.0
     group_margins: Mapping[str, float] = field(default_factory=dict)
+    preference: Mapping[str, float] = field(default_factory=dict)
     stage: int = 1
 
 
@@ -151,6 +154,11 @@ class Trained:
         for step in self.steps:
             found |= step.group_margins
         return found
+
+    @property
+    def preference(self) -> Mapping[str, float]:
+        """How the adapter weighs groups of people; empty if it does not."""
+        return self.steps[-1].preference if self.steps else {}
 
     def adapter_at(self, strength: float) -> str:
         """The folder of the adapter scaled to a strength."""

@@ -65,21 +65,25 @@ def same(together: TrainingFolder, alone: TrainingFolder, plan: TrainingPlan) ->
     assert len(two.steps) == len(one.steps) == plan.max_steps
     for ours, theirs in zip(two.steps, one.steps, strict=True):
         found, wanted = asdict(ours), asdict(theirs)
-        margins = wanted.pop("group_margins")
-        assert found.pop("group_margins") == pytest.approx(margins, abs=2e-3)
+        for name in ("group_margins", "preference"):
+            assert found.pop(name) == pytest.approx(wanted.pop(name), abs=2e-3)
         assert found == pytest.approx(wanted, abs=2e-3)
     for name, tensor in weights(alone).items():
         assert weights(together)[name] == pytest.approx(tensor, abs=1e-4), name
     return two
 
 
-@pytest.mark.parametrize("objective", ["kto", "maxmin", "ppo_max"])
+GROUPED = ("maxmin", "panacea")
+
+
+@pytest.mark.parametrize("objective", ["kto", "maxmin", "panacea", "ppo_max"])
 def test_a_loss_over_the_whole_step_is_that_of_one_process(root: Path, objective: str):
     """Each process has some of the rows that the others' losses, or their critic, depend on."""
-    plan = replace(PLAN, objective=objective, max_steps=2, least_group_pairs=2)
+    plan = replace(PLAN, objective=objective, rank=4, max_steps=2, least_group_pairs=2)
     alone = trained(TrainingFolders(root / "one", root / "base"), root, plan, 1)
     two = same(trained(TrainingFolders(root / "two", root / "base"), root, plan, 2), alone, plan)
-    assert set(two.group_margins) == ({"longer", "unknown"} if objective == "maxmin" else set())
+    assert set(two.group_margins) == ({"longer", "unknown"} if objective in GROUPED else set())
+    assert set(two.preference) == ({"longer", "unknown"} if objective == "panacea" else set())
 
 
 def champion_of(root: Path) -> PastPolicy:

@@ -302,7 +302,7 @@ async def test_the_api_takes_recipes_by_name_and_says_which_there_are() -> None:
         assert (refused.value.reason, refused.value.field) == ("UNKNOWN_RECIPE", "recipe")
 
 
-def test_the_readme_has_the_table_of_objectives() -> None:
-    text = (SHIPPED.parent / "README.md").read_text()
+def test_the_table_of_objectives_has_them_all() -> None:
+    text = (SHIPPED.parent / "OBJECTIVES.md").read_text()
     for name, purpose in PURPOSES.items():
         assert f"\n| `{name}` | {purpose.when} | {purpose.data} |\n" in text

@@ -44,8 +44,8 @@ def _counted(marked: Tensor) -> tuple[float, float]:
 class Objective:
     """All need the reference: the margin of the implicit reward, at which training stops, is measured for each
     that takes both answers. `is_whole_batch`: the loss of a row depends on the other rows of its step.
-    `by_groups`: and on whose they are. `is_anchored`: `nll_weight` times the NLL of the chosen answer is added
-    to its loss."""
+    `by_groups`: groups of people are told apart. `by_preference`: the adapter has a part for each of them
+    (panacea.py). `is_anchored`: `nll_weight` times the NLL of the chosen answer is added to its loss."""
 
     loss: Loss
     takes_rejected: bool = True
@@ -57,6 +57,7 @@ class Objective:
     takes_critic: bool = False
     is_whole_batch: bool = False
     by_groups: bool = False
+    by_preference: bool = False
     is_anchored: bool = True
     # Of what it could mark (by the untrained policy), at least this share, or there is nothing to learn from.
     least_marked: float = 0.0
@@ -143,6 +144,9 @@ OBJECTIVES: Mapping[str, Objective] = {
         lambda rows, plan: maxmin(rows, plan.beta, plan.group_sharpness),
         is_whole_batch=True,
         by_groups=True,
+    ),
+    "panacea": Objective(
+        lambda rows, plan: dpo(rows, plan.beta), by_groups=True, by_preference=True
     ),
     "mnpo": Objective(
         lambda rows, plan: mnpo(rows, plan.reference_weight, plan.newest_weight, plan.eta)

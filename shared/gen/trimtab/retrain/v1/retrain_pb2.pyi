@@ -391,6 +391,26 @@ class Run(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class PreferenceEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     TRIGGER_FIELD_NUMBER: _builtins.int
@@ -429,6 +449,7 @@ class Run(_message.Message):
     WISH_FIELD_NUMBER: _builtins.int
     MAY_BE_FOLLOWED_FIELD_NUMBER: _builtins.int
     FOLLOWED_BY_FIELD_NUMBER: _builtins.int
+    PREFERENCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """runs/{run}"""
     state: Global___RunState.ValueType
@@ -514,10 +535,14 @@ class Run(_message.Message):
 
     @_builtins.property
     def group_margins(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Each group's implicit reward margin at the end of a training that tells groups apart (maxmin)."""
+        """Each group's implicit reward margin at the end of a training that tells groups apart (maxmin, panacea)."""
 
     @_builtins.property
     def followed_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def preference(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """How the adapter weighs the groups, if its objective weighs them (panacea): shares of 1."""
+
     def __init__(
         self,
         *,
@@ -559,10 +584,11 @@ class Run(_message.Message):
         wish: _builtins.str = ...,
         may_be_followed: _builtins.bool = ...,
         followed_by: _abc.Iterable[_builtins.str] | None = ...,
+        preference: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "interests", b"interests", "snapshot", b"snapshot", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "effects", b"effects", "error", b"error", "estimates", b"estimates", "followed_by", b"followed_by", "gaps", b"gaps", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "group_margins", b"group_margins", "history", b"history", "instruction", b"instruction", "interests", b"interests", "may_be_followed", b"may_be_followed", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "objective", b"objective", "only_groups", b"only_groups", "policy", b"policy", "progress", b"progress", "progress_words", b"progress_words", "recipe", b"recipe", "recipe_version", b"recipe_version", "snapshot", b"snapshot", "spared_groups", b"spared_groups", "state", b"state", "steps", b"steps", "strength", b"strength", "tenant", b"tenant", "training_counts", b"training_counts", "tried", b"tried", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict", "wish", b"wish"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["champion_version", b"champion_version", "control_version", b"control_version", "create_time", b"create_time", "effects", b"effects", "error", b"error", "estimates", b"estimates", "followed_by", b"followed_by", "gaps", b"gaps", "gate", b"gate", "gate_attempt", b"gate_attempt", "gate_confidence", b"gate_confidence", "group_margins", b"group_margins", "history", b"history", "instruction", b"instruction", "interests", b"interests", "may_be_followed", b"may_be_followed", "mlflow_run_id", b"mlflow_run_id", "model_version", b"model_version", "name", b"name", "objective", b"objective", "only_groups", b"only_groups", "policy", b"policy", "preference", b"preference", "progress", b"progress", "progress_words", b"progress_words", "recipe", b"recipe", "recipe_version", b"recipe_version", "snapshot", b"snapshot", "spared_groups", b"spared_groups", "state", b"state", "steps", b"steps", "strength", b"strength", "tenant", b"tenant", "training_counts", b"training_counts", "tried", b"tried", "trigger", b"trigger", "update_time", b"update_time", "verdict", b"verdict", "wish", b"wish"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
