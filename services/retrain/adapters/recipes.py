@@ -108,6 +108,7 @@ class _Training(_Table):
     gae_lambda: _Share = 0.0
     group_sharpness: Annotated[float, Field(ge=0, le=1000)] = 0.0
     least_group_pairs: _Count = 1
+    tagged_share: _Share = 0.0
     keep_answers: _Count = 1
     keep_weight: _Weight = 0.0
 

@@ -110,6 +110,11 @@ PURPOSES: Mapping[str, Purpose] = {
         f"{_PAIRS} of learnt groups of people, dozens in a step",
         ("nll_weight", "least_group_pairs"),
     ),
+    "cpo": Purpose(
+        "each request is to say how long its answer is: `<brevity: 1>` to `<brevity: 5>` in its system message",
+        f"{_PAIRS} whose answers differ in length",
+        ("nll_weight", "tagged_share"),
+    ),
 }
 # What only the objectives that name it take.
 OWN = frozenset(name for purpose in PURPOSES.values() for name in purpose.parameters)

@@ -75,6 +75,7 @@ class TrainingPlan:
     gae_lambda: float = 0.95
     group_sharpness: float = 5.0
     least_group_pairs: int = 8
+    tagged_share: float = 0.6
     # Of the answers that users praised: how many are kept in a step, and how much that weighs.
     keep_answers: int = 2
     keep_weight: float = 8.0
