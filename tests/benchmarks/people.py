@@ -9,6 +9,9 @@ people.groups.POPULATION    who is in which group, learnt from made-up users (pe
 people.kept                 what keeping praised answers does (people_kept.py; --seeds); only if asked for by
                             --only kept: it trains the real model twice a seed, in some ten minutes
 
+people.told.WHAT            what can be chosen of one adapter after its training (people_told.py; --seeds); only
+                            if asked for by --only told: it trains the real model twice a seed, in some minutes
+
 people.loops.POPULATION    whole untouched loops on the real model (people_loops.py; --seeds); only if asked
                            for by --only loops, because each takes some ten minutes
 
@@ -33,7 +36,7 @@ from shared.language.groups import CONTENT_BEFORE, UNKNOWN
 from shared.language.interests import ConflictRule, Interests
 from shared.language.policies import PolicyKey
 from shared.statistics.intervals import wilson
-from tests.benchmarks import people_groups, people_kept, people_loops
+from tests.benchmarks import people_groups, people_kept, people_loops, people_told
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CHAMPION, CANARY = "assistant-v0", "assistant-v1"
@@ -160,7 +163,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="of each population of --only groups")
     parser.add_argument(
         "--only",
-        choices=("groups", "rollouts", "kept", "loops"),
+        choices=("groups", "rollouts", "kept", "told", "loops"),
         help="by default groups and rollouts",
     )
     parser.add_argument(
@@ -176,6 +179,9 @@ def main() -> None:
         return
     if given.only == "kept":
         people_kept.measure(given.seeds)
+        return
+    if given.only == "told":
+        people_told.measure(given.seeds)
         return
     if given.only != "rollouts":
         people_groups.measure(given.seeds)

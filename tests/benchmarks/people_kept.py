@@ -33,7 +33,7 @@ from services.retrain.adapters.references import StoredReferences
 from services.retrain.adapters.training import Trainer
 from services.retrain.domain.training import TrainingPlan, TrainingStep
 from shared.encoding.chat import ChatTokens, load_tokenizer
-from shared.language.messages import Message, text_message, with_persona
+from shared.language.messages import Message, text_message, with_instruction, with_persona
 from shared.language.pairs import Pair, PairSource
 
 BRIEF = "This user prefers short answers."
@@ -58,9 +58,10 @@ class Model:
     tokenizer: Any
 
     @torch.no_grad()
-    def answers(self, requests: Sequence[str], persona: str = "") -> list[str]:
+    def answers(self, requests: Sequence[str], persona: str = "", tag: str = "") -> list[str]:
         tokens = ChatTokens(self.tokenizer)
-        asked = [tokens.prompt(with_persona(_prompt(one), persona)).ids for one in requests]
+        prompts = [with_instruction(prompt_of(one), tag) for one in requests]
+        asked = [tokens.prompt(with_persona(one, persona)).ids for one in prompts]
         starts = range(0, len(asked), _BATCH)
         return [text for at in starts for text in self._of(asked[at : at + _BATCH])]
 
@@ -81,28 +82,28 @@ class Model:
 
 
 class Trial:
-    """Of one seed: which requests are for what, and the order of the pairs."""
+    """Of one seed: which requests are for what (`taught`, `asked`), and the order of the pairs."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self._folder, self._seed = folder, seed
+        self._folder, self.seed = folder, seed
         self._base = load().base_model
         self._tokenizer = load_tokenizer(self._base)
         lines = DEFAULT.with_name("requests.txt").read_text().splitlines()
         drawn = np.random.default_rng(seed).permutation(sorted(filter(None, lines))).tolist()
-        self._taught, drawn = drawn[:PAIRS], drawn[PAIRS:]
-        self._praised, self._asked = drawn[:PRAISED], drawn[PRAISED : PRAISED + ASKED]
+        self.taught, drawn = drawn[:PAIRS], drawn[PAIRS:]
+        self._praised, self.asked = drawn[:PRAISED], drawn[PRAISED : PRAISED + ASKED]
 
     def figures(self) -> dict[str, Any]:
-        base = self._model()
-        taught, praised = base.answers(self._taught), base.answers(self._praised)
+        base = self.untrained()
+        taught, praised = base.answers(self.taught), base.answers(self._praised)
         pairs = [
-            _pair(number, *one)
-            for number, one in enumerate(zip(self._taught, taught, strict=True))
+            complaint(number, *one)
+            for number, one in enumerate(zip(self.taught, taught, strict=True))
             if len(one[1].split()) > MOST_WORDS
         ]
         kept = [
             replace(
-                _pair(1000 + number, *one), chosen=text_message("assistant", one[1]), persona=""
+                complaint(1000 + number, *one), chosen=text_message("assistant", one[1]), persona=""
             )
             for number, one in enumerate(zip(self._praised, praised, strict=True))
             if len(one[1].split()) > MOST_WORDS
@@ -117,36 +118,36 @@ class Trial:
 
     def _said(self, model: Model) -> dict[str, Mapping[str, float]]:
         return {
-            name: _words(model.answers(self._asked, persona))
+            name: _words(model.answers(self.asked, persona))
             for name, persona in (("no_persona", ""), ("brief_persona", BRIEF))
         }
 
     def _trained(self, pairs: Sequence[Pair], praised: Sequence[Pair]) -> Model:
-        model, plan = self._model(), TrainingPlan(seed=self._seed)
+        model, plan = self.untrained(), TrainingPlan(seed=self.seed)
         encoder = ChatEncoder(self._tokenizer, plan.prompt_tokens, plan.answer_tokens)
         encoded = encoder.encode_all(pairs, plan.persona_share, plan.seed)
         to_keep = [encoder.encode_praised(one) for one in praised]
         with tempfile.TemporaryDirectory() as folder:
-            Trainer(model.policy, encoded, plan, Path(folder), praised=to_keep).run(_tell)
+            Trainer(model.policy, encoded, plan, Path(folder), praised=to_keep).run(tell)
         return model
 
-    def _model(self) -> Model:
+    def untrained(self) -> Model:
         references = StoredReferences(self._folder / "references", "base")
         model = load_model(self._base)
-        return Model(LoraPolicy(model, LoraShape(), self._seed, references), self._tokenizer)
+        return Model(LoraPolicy(model, LoraShape(), self.seed, references), self._tokenizer)
 
 
-def _prompt(request: str) -> tuple[Message, ...]:
+def prompt_of(request: str) -> tuple[Message, ...]:
     return (text_message("user", request),)
 
 
-def _pair(number: int, request: str, answer: str) -> Pair:
+def complaint(number: int, request: str, answer: str) -> Pair:
     """Somebody who wants it short complained of the answer."""
     return Pair(
         pair_id=str(number),
         user_id=str(number),
         source=PairSource.USER_GUIDED_REWRITE,
-        prompt=_prompt(request),
+        prompt=prompt_of(request),
         chosen=text_message("assistant", _short(answer)),
         rejected=text_message("assistant", answer),
         create_time=datetime(2026, 1, 1, tzinfo=UTC),
@@ -171,7 +172,7 @@ def _words(answers: Sequence[str]) -> dict[str, float]:
     return {"median_words": median(counts), f"at_most_{MOST_WORDS}": within, "answers": len(counts)}
 
 
-def _tell(step: TrainingStep) -> None:
+def tell(step: TrainingStep) -> None:
     print(
         f"step {step.step}: margin {step.margin:.2f}, lost of what was praised {step.praise_lost:.3f}",
         file=sys.stderr,
