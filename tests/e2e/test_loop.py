@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,28 @@ def test_counts_add_up_from_stage_to_stage(
 ) -> None:
     _, audited, _ = played
     assert [(one.words, one.left, one.right) for one in audited.wrong] == []
+
+
+def test_any_two_versions_are_compared_on_the_replicas_that_serve(
+    world: World, played: Played
+) -> None:
+    act, _, _ = played
+    assert act.run is not None, act.problem
+    version = act.run.model_version
+    if act.verdict != "promoted":  # it is withdrawn
+        refused = world.trimtab("models", "compare", version, act.first_champion)
+        assert f"trimtab models restore {version}" in json.dumps(refused)
+        why = ("--override-gate", "--reason", "to compare it")
+        world.trimtab("models", "restore", version, *why)
+    found = world.trimtab("models", "compare", version, act.first_champion, timeout_s=600)
+    assert (found["model_version"], found["champion_version"]) == (version, act.first_champion)
+    figures = {one["name"]: one for one in found["estimates"] if not one.get("group")}
+    assert {"win_rate", "length_words", f"length_words@{act.first_champion}"} <= set(figures)
+    rate = figures["win_rate"]
+    assert rate["low"] <= rate["value"] <= rate["high"] and int(rate["count"]) == 16
+    # It was trained to be short.
+    words = figures["length_words"]["value"], figures[f"length_words@{act.first_champion}"]["value"]
+    assert words[0] < words[1]
 
 
 def test_the_openai_client_works_unchanged(world: World, played: Played) -> None:

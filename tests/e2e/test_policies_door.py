@@ -32,13 +32,7 @@ class Teams:
         self.http = httpx.Client(base_url=world.gateway_url, timeout=30.0, trust_env=False)
 
     def trimtab(self, *line: str) -> Any:
-        """The command's JSON; what went wrong, if it failed."""
-        command = [sys.executable, "-m", "services.cli.main", *line, "--json"]
-        env = {**os.environ, **self.world.env}
-        ran = subprocess.run(
-            command, env=env, cwd=REPO, capture_output=True, text=True, timeout=60, check=False
-        )
-        return json.loads(ran.stdout if ran.returncode == 0 else ran.stderr)
+        return self.world.trimtab(*line)
 
     def bash(self, lines: str) -> str:
         """What the lines print; the gateway is where they say GATEWAY:8080."""

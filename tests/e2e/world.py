@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,6 +19,7 @@ import httpx
 from infra.demo.clients import Clients
 from infra.demo.progress import Progress
 from infra.demo.stage import Stage, with_overlay
+from infra.local.paths import REPO
 from infra.local.settings import load_on_free_ports
 from infra.local.stack import LocalStack
 from shared.calls.client import channel
@@ -60,6 +65,20 @@ class World:
                 assert not waiting or time.monotonic() < deadline, f"never at rest: {waiting}"
                 quiet = 0 if waiting else quiet + 1
                 time.sleep(0.2)
+
+    def trimtab(self, *line: str, timeout_s: float = 60.0) -> Any:
+        """The command's JSON; what went wrong, if it failed."""
+        command = [sys.executable, "-m", "services.cli.main", *line, "--json"]
+        ran = subprocess.run(
+            command,
+            env={**os.environ, **self.env},
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return json.loads(ran.stdout if ran.returncode == 0 else ran.stderr)
 
     def clients(self) -> Clients:
         """Of the running event loop; to be closed."""

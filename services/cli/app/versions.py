@@ -8,7 +8,7 @@ from collections.abc import Callable
 from services.cli.app.platform import run_of
 from services.cli.domain import Json
 from services.cli.ports import Platform
-from shared.language.errors import Internal, InvalidArgument, NotFound
+from shared.language.errors import FailedPrecondition, Internal, InvalidArgument, NotFound
 
 # A policy's versions follow one another; no line of them is longer.
 _MOST = 1_000
@@ -51,6 +51,14 @@ def compare(
     ours, theirs = version_of(platform, version), version_of(platform, other)
     if ours["version"] == theirs["version"]:
         raise InvalidArgument(f"{other} is the same version: name another", field="other")
+    for one in (ours, theirs):
+        if one.get("withdrawn"):
+            name = one["version"]
+            raise FailedPrecondition(
+                f"{name} is withdrawn, no replica serves it: trimtab models restore {name} --reason ..."
+                " puts it back (with --override-gate, if the gate rejected it)",
+                reason="VERSION_WITHDRAWN",
+            )
     request = {
         "request_id": f"compare-{uuid.uuid4().hex[:12]}",
         "model_version": ours["version"],

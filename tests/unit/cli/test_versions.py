@@ -140,3 +140,17 @@ def test_a_comparison_that_fails_says_why(trimtab: Any) -> None:
     same = trimtab("models", "compare", "assistant-v1", "assistant-v1", answers=answers)
     assert same.code == 2
     assert "assistant-v1 is the same version: name another" in same.err
+
+
+def test_a_version_that_is_withdrawn_is_to_be_put_back_first(trimtab: Any) -> None:
+    def withdrawn(request: dict[str, Any]) -> dict[str, Any]:
+        found = get_version(request)["version"]
+        return {"version": {**found, "withdrawn": found["version"] == "assistant-v1"}}
+
+    ran = trimtab(
+        "models", "compare", "assistant-v3", "assistant-v1", answers={"GetVersion": withdrawn}
+    )
+    assert (ran.code, ran.out) == (1, "")
+    assert (
+        "assistant-v1 is withdrawn" in ran.err and "trimtab models restore assistant-v1" in ran.err
+    )
