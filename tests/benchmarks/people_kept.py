@@ -82,7 +82,7 @@ class Model:
 
 
 class Trial:
-    """Of one seed: which requests are for what (`taught`, `asked`), and the order of the pairs."""
+    """Of one seed: which requests are for what (`taught`, `praised`, `asked`), and the order of the pairs."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._folder, self.seed = folder, seed
@@ -91,11 +91,11 @@ class Trial:
         lines = DEFAULT.with_name("requests.txt").read_text().splitlines()
         drawn = np.random.default_rng(seed).permutation(sorted(filter(None, lines))).tolist()
         self.taught, drawn = drawn[:PAIRS], drawn[PAIRS:]
-        self._praised, self.asked = drawn[:PRAISED], drawn[PRAISED : PRAISED + ASKED]
+        self.praised, self.asked = drawn[:PRAISED], drawn[PRAISED : PRAISED + ASKED]
 
     def figures(self) -> dict[str, Any]:
         base = self.untrained()
-        taught, praised = base.answers(self.taught), base.answers(self._praised)
+        taught, praised = base.answers(self.taught), base.answers(self.praised)
         pairs = [
             complaint(number, *one)
             for number, one in enumerate(zip(self.taught, taught, strict=True))
@@ -105,7 +105,7 @@ class Trial:
             replace(
                 complaint(1000 + number, *one), chosen=text_message("assistant", one[1]), persona=""
             )
-            for number, one in enumerate(zip(self._praised, praised, strict=True))
+            for number, one in enumerate(zip(self.praised, praised, strict=True))
             if len(one[1].split()) > MOST_WORDS
         ]
         return {
@@ -132,9 +132,12 @@ class Trial:
         return model
 
     def untrained(self) -> Model:
-        references = StoredReferences(self._folder / "references", "base")
         model = load_model(self._base)
-        return Model(LoraPolicy(model, LoraShape(), self.seed, references), self._tokenizer)
+        policy = LoraPolicy(model, LoraShape(), self.seed, self.references("base"))
+        return Model(policy, self._tokenizer)
+
+    def references(self, adapter: str) -> StoredReferences:
+        return StoredReferences(self._folder / "references", adapter)
 
 
 def prompt_of(request: str) -> tuple[Message, ...]:
@@ -148,19 +151,19 @@ def complaint(number: int, request: str, answer: str) -> Pair:
         user_id=str(number),
         source=PairSource.USER_GUIDED_REWRITE,
         prompt=prompt_of(request),
-        chosen=text_message("assistant", _short(answer)),
+        chosen=text_message("assistant", first_sentences(answer, MOST_WORDS)),
         rejected=text_message("assistant", answer),
         create_time=datetime(2026, 1, 1, tzinfo=UTC),
         persona=BRIEF,
     )
 
 
-def _short(answer: str) -> str:
-    """Its first sentences within MOST_WORDS, or as many words of a longer first one."""
+def first_sentences(answer: str, most_words: int) -> str:
+    """Those within so many words, or MOST_WORDS words of a longer first one."""
     first, *others = _SENTENCE.split(answer)
     said = first
     for sentence in others:
-        if len(f"{said} {sentence}".split()) > MOST_WORDS:
+        if len(f"{said} {sentence}".split()) > most_words:
             break
         said = f"{said} {sentence}"
     return " ".join(said.split()[:MOST_WORDS])

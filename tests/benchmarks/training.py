@@ -9,6 +9,8 @@ training.steps          seconds a pair as each means is added, from a padded bat
 training.parity         our objectives beside TRL's on the same log-probabilities (objectives_parity.py)
 training.quality.RECIPE each shipped recipe on real preferences (training_quality.py); only if asked for
                         by --only quality, because it takes half an hour
+training.population.RECIPE  each shipped recipe on the demo's wish (training_population.py); only if asked
+                        for by --only population: half an hour a seed
 
 Both compute in float32, and get the same pairs of random tokens: prompts and answers have log-normal lengths as
 in public logs of chats with several turns, cut as training cuts them. TRL runs as it comes (batches, gradient
@@ -33,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from infra.local.settings import load
-from tests.benchmarks import peers, training_quality
+from tests.benchmarks import peers, training_population, training_quality
 
 PEER = peers.Peer("trl", ("trl==1.16.*",), (), {}, "", on_ours=True)
 SCRIPT = Path(__file__).with_name("peers") / "dpo.py"
@@ -74,10 +76,17 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=1, help="of each trainer (1)")
     parser.add_argument("--scale", type=float, default=0.5, help="of all lengths in tokens (0.5)")
     kinds = ("all", "last10", "losses", "steps", "parity")
-    parser.add_argument("--only", choices=(*kinds, "quality"), help="by default all but quality")
+    longer = ("quality", "population")
+    parser.add_argument("--only", choices=(*kinds, *longer), help="by default all but these two")
+    parser.add_argument("--seeds", type=int, default=3, help="of --only population (3)")
     given = parser.parse_args()
     if given.only == "quality":
         for line in training_quality.measure(int(ENVIRONMENT["OMP_NUM_THREADS"])):
+            print(json.dumps(line), flush=True)
+        return
+    if given.only == "population":
+        threads = int(ENVIRONMENT["OMP_NUM_THREADS"])
+        for line in training_population.measure(threads, given.seeds):
             print(json.dumps(line), flush=True)
         return
     with tempfile.TemporaryDirectory() as folder:
