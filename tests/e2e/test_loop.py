@@ -147,12 +147,13 @@ def test_any_two_versions_are_compared_on_the_replicas_that_serve(
     act, _, _ = played
     assert act.run is not None, act.problem
     version = act.run.model_version
-    if act.verdict != "promoted":  # it is withdrawn
-        refused = world.trimtab("models", "compare", version, act.first_champion)
+    line = ("models", "compare", version, act.first_champion)
+    if act.verdict == "rejected by the gate":  # it is withdrawn
+        refused = world.trimtab(*line)
         assert f"trimtab models restore {version}" in json.dumps(refused)
         why = ("--override-gate", "--reason", "to compare it")
         world.trimtab("models", "restore", version, *why)
-    found = world.trimtab("models", "compare", version, act.first_champion, timeout_s=600)
+    found = world.trimtab(*line, timeout_s=600)
     assert (found["model_version"], found["champion_version"]) == (version, act.first_champion)
     figures = {one["name"]: one for one in found["estimates"] if not one.get("group")}
     assert {"win_rate", "length_words", f"length_words@{act.first_champion}"} <= set(figures)

@@ -35,7 +35,7 @@ def encode_version(version: Version) -> pb.ModelVersion:
         changes=[_encode_change(change) for change in version.changes],
         tenant=version.key.tenant,
         policy=version.key.policy,
-        withdrawn=version.withdrawn,
+        withdrawn=version.is_gone,
     )
     _write_composition(version, encoded)
     encoded.create_time.FromDatetime(version.create_time)
