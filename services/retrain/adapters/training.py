@@ -171,9 +171,9 @@ class Trainer:
         found = {weights: self._at(weights) for weights in grid(len(self._groups))}
         chosen = for_the_worst_off({at: losses for at, (losses, _) in found.items()})
         self._policy.settle(chosen)
-        margins = dict(zip(self._groups, found[chosen][1], strict=True))
+        ahead = dict(zip(self._groups, found[chosen][1], strict=True))
         preference = dict(zip(self._groups, chosen, strict=True))
-        last = replace(self.steps[-1], group_margins=margins, preference=preference)
+        last = replace(self.steps[-1], group_margins=ahead, preference=preference)
         return [*self.steps[:-1], last]
 
     @torch.no_grad()
