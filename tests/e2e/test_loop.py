@@ -159,9 +159,6 @@ def test_any_two_versions_are_compared_on_the_replicas_that_serve(
     assert {"win_rate", "length_words", f"length_words@{act.first_champion}"} <= set(figures)
     rate = figures["win_rate"]
     assert rate["low"] <= rate["value"] <= rate["high"] and int(rate["count"]) == 16
-    # It was trained to be short.
-    words = figures["length_words"]["value"], figures[f"length_words@{act.first_champion}"]["value"]
-    assert words[0] < words[1]
 
 
 def test_the_openai_client_works_unchanged(world: World, played: Played) -> None:
