@@ -153,10 +153,12 @@ class ServiceSettings(BaseSettings):
 
 
 T = TypeVar("T", bound=BaseSettings)
+# The status of a process that ends because of one.
+WRONG_SETTING = 2
 
 
 def load(kind: type[T]) -> T:
-    """The settings. If any are wrong, ends the process with status 2, naming each wrong variable."""
+    """The settings. If any are wrong, ends the process with WRONG_SETTING, naming each wrong variable."""
     try:
         return kind()
     except ValidationError as error:
@@ -164,13 +166,13 @@ def load(kind: type[T]) -> T:
         for problem in error.errors():
             name = prefix + "_".join(str(part) for part in problem["loc"]).upper()
             print(f"settings: {name}: {problem['msg']}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(WRONG_SETTING)
     except SettingsError as error:  # a value that is no JSON
         print(f"settings: {error}: {error.__cause__}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(WRONG_SETTING)
 
 
 def stop(variable: str, words: str) -> NoReturn:
     """Ends the process as a wrong value does: for errors that only reading a file reveals."""
     print(f"settings: {variable}: {words}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(WRONG_SETTING)

@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY, start_http_server
 
 from shared.access.admission import Access, OpenAccess
 from shared.calls.server import Mount, RpcServer
-from shared.configuration.settings import CommonSettings, ServiceSettings
+from shared.configuration.settings import WRONG_SETTING, CommonSettings, ServiceSettings
 from shared.configuration.tls import load_tls
 from shared.language.retention import RetentionPolicy
 from shared.language.times import now
@@ -100,13 +100,14 @@ def run(service: Service) -> None:
 @contextmanager
 def ending_whole(service: str) -> Iterator[None]:
     """Around the whole of what a process does once it has threads: an error, such as a port that is in use,
-    ends the process with status 1. Otherwise it would first wait for its threads, of which some wait for
-    others, and neither serve nor be restarted."""
+    ends the process with status 1, a wrong setting with its own. Otherwise it would first wait for its threads,
+    of which some wait for others, and neither serve nor be restarted."""
     try:
         yield
-    except BaseException:
-        _log.critical("%s: ending the process", service, exc_info=True)
-        os._exit(1)
+    except BaseException as error:
+        is_setting = isinstance(error, SystemExit) and error.code == WRONG_SETTING  # it was named
+        _log.critical("%s: ending the process", service, exc_info=None if is_setting else error)
+        os._exit(WRONG_SETTING if is_setting else 1)
 
 
 async def serve(process: Process) -> None:
