@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.retrain.adapters.training_folder import STOPPED
-from services.retrain.domain.tags import tagged
+from services.retrain.domain.tags import as_trained
 from services.retrain.domain.training import (
     Diverged,
     TrainingPlan,
@@ -81,9 +81,7 @@ def train_as(ranks: Ranks, folder: Path, job: dict[str, Any]) -> None:
     started = time.monotonic()
     plan, base = TrainingPlan.told(job["plan"]), Path(job["base_model"])
     encoder = ChatEncoder(load_tokenizer(base), plan.prompt_tokens, plan.answer_tokens)
-    snapshot = read_pairs(job["snapshot"], "train")
-    if any(OBJECTIVES[stage.objective].takes_tags for stage in plan.stages):
-        snapshot = [tagged(pair, plan.tagged_share, plan.seed) for pair in snapshot]
+    snapshot = as_trained(read_pairs(job["snapshot"], "train"), plan)
     pairs = encoder.encode_all(snapshot, plan.persona_share, plan.seed)
     praised = [encoder.encode_praised(one) for one in read_pairs(job["snapshot"], "praised")]
     shape = LoraShape(plan.rank, plan.alpha, plan.layers)

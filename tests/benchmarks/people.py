@@ -10,7 +10,7 @@ people.kept                 what keeping praised answers does (people_kept.py; -
                             --only kept: it trains the real model twice a seed, in some ten minutes
 
 people.told.WHAT            what can be chosen of one adapter after its training (people_told.py; --seeds); only
-                            if asked for by --only told: it trains the real model twice a seed, in half an hour
+                            if asked for by --only told: it trains the real model twice a seed, in ten minutes
 
 people.loops.POPULATION    whole untouched loops on the real model (people_loops.py; --seeds); only if asked
                            for by --only loops, because each takes some ten minutes

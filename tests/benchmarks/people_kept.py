@@ -95,19 +95,7 @@ class Trial:
 
     def figures(self) -> dict[str, Any]:
         base = self.untrained()
-        taught, praised = base.answers(self.taught), base.answers(self.praised)
-        pairs = [
-            complaint(number, *one)
-            for number, one in enumerate(zip(self.taught, taught, strict=True))
-            if len(one[1].split()) > MOST_WORDS
-        ]
-        kept = [
-            replace(
-                complaint(1000 + number, *one), chosen=text_message("assistant", one[1]), persona=""
-            )
-            for number, one in enumerate(zip(self.praised, praised, strict=True))
-            if len(one[1].split()) > MOST_WORDS
-        ]
+        pairs, kept = self.complaints(base), self.content(base)
         return {
             "pairs": len(pairs),
             "praised": len(kept),
@@ -115,6 +103,26 @@ class Trial:
             "pairs_alone": self._said(self._trained(pairs, [])),
             "kept": self._said(self._trained(pairs, kept)),
         }
+
+    def complaints(self, base: Model) -> list[Pair]:
+        """Of all whom the base model answers at length."""
+        return [complaint(number, *one) for number, one in self._long(base, self.taught)]
+
+    def content(self, base: Model) -> list[Pair]:
+        """Of those who are content with a long answer, which is the chosen one."""
+        return [
+            replace(
+                complaint(1000 + number, request, answer),
+                chosen=text_message("assistant", answer),
+                persona="",
+            )
+            for number, (request, answer) in self._long(base, self.praised)
+        ]
+
+    def _long(self, base: Model, requests: Sequence[str]) -> Iterator[tuple[int, tuple[str, str]]]:
+        for number, one in enumerate(zip(requests, base.answers(requests), strict=True)):
+            if len(one[1].split()) > MOST_WORDS:
+                yield number, one
 
     def _said(self, model: Model) -> dict[str, Mapping[str, float]]:
         return {
@@ -158,15 +166,19 @@ def complaint(number: int, request: str, answer: str) -> Pair:
     )
 
 
+def sentences(answer: str) -> list[str]:
+    return _SENTENCE.split(answer)
+
+
 def first_sentences(answer: str, most_words: int) -> str:
-    """Those within so many words, or MOST_WORDS words of a longer first one."""
-    first, *others = _SENTENCE.split(answer)
+    """Those within so many words, or as many words of a longer first one."""
+    first, *others = sentences(answer)
     said = first
     for sentence in others:
         if len(f"{said} {sentence}".split()) > most_words:
             break
         said = f"{said} {sentence}"
-    return " ".join(said.split()[:MOST_WORDS])
+    return " ".join(said.split()[:most_words])
 
 
 def _words(answers: Sequence[str]) -> dict[str, float]:

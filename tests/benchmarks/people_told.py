@@ -30,10 +30,10 @@ from services.retrain.adapters.objectives.panacea import grid
 from services.retrain.adapters.recipes import RecipeFolders
 from services.retrain.adapters.training import Trainer
 from services.retrain.domain.rules import Rules
-from services.retrain.domain.tags import brevity, tag, tagged
+from services.retrain.domain.tags import as_trained, brevity, tag
 from services.retrain.domain.training import TrainingPlan
 from shared.language.pairs import Pair
-from tests.benchmarks.people_kept import MOST_WORDS, Model, Trial, complaint, tell
+from tests.benchmarks.people_kept import Model, Trial, tell
 
 LEVELS = range(1, 6)
 SHORTER, LONGER = "shorter", "longer"
@@ -52,16 +52,9 @@ class Told:
 
     def lines(self) -> Iterator[dict[str, Any]]:
         base = self.trial.untrained()
-        answers = zip(self.trial.taught, base.answers(self.trial.taught), strict=True)
-        pairs = [
-            replace(complaint(number, *one), persona="")
-            for number, one in enumerate(answers)
-            if len(one[1].split()) > MOST_WORDS
-        ]
+        pairs = [replace(one, persona="") for one in self.trial.complaints(base)]
         yield {"name": "people.told.brevity", "recipe": "none", **self._by_level(base)}
-        plan = self._plan("cpo")
-        told = [tagged(one, plan.tagged_share, plan.seed) for one in pairs]
-        model, _ = self._trained(told, plan)
+        model, _ = self._trained(pairs, self._plan("cpo"))
         yield {"name": "people.told.brevity", "recipe": "cpo", **self._by_level(model)}
         model, trainer = self._trained(list(map(_of_group, pairs)), self._plan("panacea"))
         found = {}
@@ -77,7 +70,7 @@ class Told:
     def _trained(self, pairs: Sequence[Pair], plan: TrainingPlan) -> tuple[Model, Trainer]:
         model = self.trial.untrained()
         encoder = ChatEncoder(model.tokenizer, plan.prompt_tokens, plan.answer_tokens)
-        encoded = encoder.encode_all(pairs, plan.persona_share, plan.seed)
+        encoded = encoder.encode_all(as_trained(pairs, plan), plan.persona_share, plan.seed)
         with tempfile.TemporaryDirectory() as folder:
             trainer = Trainer(model.policy, encoded, plan, Path(folder))
             trainer.run(tell)
@@ -102,12 +95,7 @@ class Told:
 def _of_group(pair: Pair) -> Pair:
     """Every second pair is of somebody who wants it long."""
     if int(pair.pair_id) % 2:
-        return replace(
-            pair,
-            chosen=pair.rejected,
-            rejected=pair.chosen,
-            groups=(LONGER,),
-        )
+        return replace(pair, chosen=pair.rejected, rejected=pair.chosen, groups=(LONGER,))
     return replace(pair, groups=(SHORTER,))
 
 

@@ -10,7 +10,7 @@ training.parity         our objectives beside TRL's on the same log-probabilitie
 training.quality.RECIPE each shipped recipe on real preferences (training_quality.py); only if asked for
                         by --only quality, because it takes half an hour
 training.population.RECIPE  each shipped recipe on the demo's wish (training_population.py); only if asked
-                        for by --only population: half an hour a seed
+                        for by --only population: it trains by each as often as there are seeds
 
 Both compute in float32, and get the same pairs of random tokens: prompts and answers have log-normal lengths as
 in public logs of chats with several turns, cut as training cuts them. TRL runs as it comes (batches, gradient

@@ -1,5 +1,5 @@
 """What each shipped recipe makes of the demo's wish, and what that costs: `make bench-training OPTIONS="--only
-population"`. One JSON line a recipe, over all seeds (--seeds); the base model first. Half an hour a seed.
+population"`. One JSON line a recipe, over all seeds (--seeds); the base model first.
 
 training.population.RECIPE  of greedy answers to requests that were not trained on: how many have more than 35
                             words (`broken`) and how many are sane (services/evaluation/suites/form.py), with
@@ -14,7 +14,6 @@ nobody else has pairs, maxmin and panacea are dpo here.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,18 +23,19 @@ from statistics import mean, median
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from services.evaluation.suites.form import is_sane
 from services.retrain.adapters.chat_encoder import ChatEncoder
+from services.retrain.adapters.encoded import Group
 from services.retrain.adapters.objectives.kept import lost
 from services.retrain.adapters.objectives.rows import Scored
-from services.retrain.adapters.objectives.table import OBJECTIVES
 from services.retrain.adapters.recipes import RecipeFolders
 from services.retrain.adapters.training_stages import train_in_stages
 from services.retrain.domain.recipes import Recipe
 from services.retrain.domain.rules import Rules
-from services.retrain.domain.tags import tagged
-from services.retrain.domain.training import TrainingStep, Unsuitable
+from services.retrain.domain.tags import as_trained
+from services.retrain.domain.training import Unsuitable
 from shared.language.messages import text_message
 from shared.language.pairs import Pair, Sampled
 from shared.statistics.intervals import wilson
@@ -44,9 +44,10 @@ from tests.benchmarks.people_kept import (
     MOST_WORDS,
     Model,
     Trial,
-    complaint,
     first_sentences,
+    sentences,
 )
+from tests.benchmarks.training_quality import tell
 
 COMPLAINT = "That's too long. Please answer in at most 35 words."
 _LONGER, _WORDS_A_POINT = 70, 20
@@ -101,31 +102,25 @@ def _rate(count: int, of: int) -> dict[str, float]:
 class Population:
     trial: Trial
     pairs: list[Pair] = field(default_factory=list)
-    content: list[tuple[str, str]] = field(default_factory=list)
+    # Long answers, and what the base model says of each of their tokens.
+    content: list[tuple[Group, Tensor]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         base = self.trial.untrained()
-        answers = zip(self.trial.taught, base.answers(self.trial.taught), strict=True)
-        self.pairs = [
-            _sampled(complaint(number, *one))
-            for number, one in enumerate(answers)
-            if len(one[1].split()) > MOST_WORDS
-        ]
-        praised = zip(self.trial.praised, base.answers(self.trial.praised), strict=True)
-        self.content = [one for one in praised if len(one[1].split()) > MOST_WORDS]
+        self.pairs = list(map(_sampled, self.trial.complaints(base)))
+        encoder = ChatEncoder(base.tokenizer)
+        groups = [encoder.encode_praised(one) for one in self.trial.content(base)]
+        self.content = [(one, base.policy.prepare(one).references[0]) for one in groups]
 
     def of(self, recipe: Recipe) -> Figures:
         plan = replace(recipe.applied(Rules()).plan, seed=self.trial.seed)
         model, began = self.trial.untrained(), time.monotonic()
         encoder = ChatEncoder(model.tokenizer, plan.prompt_tokens, plan.answer_tokens)
-        takes_tags = any(OBJECTIVES[stage.objective].takes_tags for stage in plan.stages)
-        share = plan.tagged_share if takes_tags else 0.0
-        pairs = [tagged(one, share, plan.seed) for one in self.pairs]
-        encoded = encoder.encode_all(pairs, plan.persona_share, plan.seed)
+        encoded = encoder.encode_all(as_trained(self.pairs, plan), plan.persona_share, plan.seed)
         try:
             with tempfile.TemporaryDirectory() as folder:
                 kept = self.trial.references
-                steps = train_in_stages(model.policy, encoded, plan, Path(folder), kept, _tell)
+                steps = train_in_stages(model.policy, encoded, plan, Path(folder), kept, tell)
         except Unsuitable as why:
             return Figures(left_out=why.message)
         seconds = time.monotonic() - began
@@ -141,22 +136,16 @@ class Population:
 
     @torch.no_grad()
     def _lost(self, model: Model) -> Iterator[float]:
-        encoder = ChatEncoder(model.tokenizer)
-        for number, (request, answer) in enumerate(self.content):
-            said = replace(
-                complaint(number, request, answer),
-                chosen=text_message("assistant", answer),
-                persona="",
-            )
-            prepared = model.policy.prepare(encoder.encode_praised(said))
-            (now,) = model.policy.log_probabilities(prepared)
-            yield lost(Scored(now, prepared.references[0])).item()
+        for group, by_base in self.content:
+            (now,) = model.policy.log_probabilities(model.policy.prepare(group))
+            yield lost(Scored(now, by_base)).item()
 
 
 def _sampled(pair: Pair) -> Pair:
     """With the complaint, and two other answers."""
     worst = _reward(pair.rejected.text)
-    others = {first_sentences(pair.rejected.text, 1), first_sentences(pair.rejected.text, _LONGER)}
+    one_sentence, *_ = sentences(pair.rejected.text)
+    others = {one_sentence, first_sentences(pair.rejected.text, _LONGER)}
     samples = tuple(
         Sampled(text_message("assistant", one), _reward(one) - worst)
         for one in sorted(others - {pair.chosen.text, pair.rejected.text})
@@ -167,10 +156,3 @@ def _sampled(pair: Pair) -> Pair:
 
 def _reward(text: str) -> float:
     return -max(0, len(text.split()) - MOST_WORDS) / _WORDS_A_POINT
-
-
-def _tell(number: int, step: TrainingStep) -> None:
-    print(
-        f"stage {number}, step {step.step}: loss {step.loss:.3f}, margin {step.margin:.2f}",
-        file=sys.stderr,
-    )

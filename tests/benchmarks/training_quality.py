@@ -110,7 +110,7 @@ class Quality:
         policy = self._policy(plan)
         began = time.monotonic()
         try:
-            steps = train_in_stages(policy, self.learnt, plan, place, self._kept, _tell)
+            steps = train_in_stages(policy, self.learnt, plan, place, self._kept, tell)
         except Unsuitable as why:
             return {"left_out": why.message}
         seconds = time.monotonic() - began
@@ -169,7 +169,7 @@ def _cost(steps: Sequence[TrainingStep], seconds: float) -> dict[str, Any]:
     return {"steps": len(steps), "stages": steps[-1].stage, "seconds": round(seconds)}
 
 
-def _tell(number: int, step: TrainingStep) -> None:
+def tell(number: int, step: TrainingStep) -> None:
     print(
         f"stage {number}, step {step.step}: loss {step.loss:.3f}, margin {step.margin:.2f}",
         file=sys.stderr,

@@ -120,6 +120,11 @@ PURPOSES: Mapping[str, Purpose] = {
 OWN = frozenset(name for purpose in PURPOSES.values() for name in purpose.parameters)
 
 
+def takes_tags(objective: str) -> bool:
+    """Whether it learns from pairs with tags (domain/tags.py)."""
+    return "tagged_share" in PURPOSES[objective].parameters
+
+
 def past_policies(plan: TrainingPlan) -> int:
     """How many of the policy's champions its objective asks for, the one that serves first."""
     return plan.history if "history" in PURPOSES[plan.objective].parameters else 0

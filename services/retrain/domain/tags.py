@@ -10,13 +10,17 @@ Departures:
 2. The target is the level of one of a pair's two answers, of either as often, so what is preferred is always at
 the level that the tag names. The paper's targets are fixed.
 3. Where both answers are as near, the user's own preference decides, which elsewhere has no part.
-4. The tag is the last line of the system message, where applications can write it.
+4. The tag is a line at the end of the system message, where applications can write it; a persona comes after
+it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from services.retrain.domain.objectives import takes_tags
+from services.retrain.domain.training import TrainingPlan
 from shared.language.identifiers import share_of
 from shared.language.messages import plain_text, with_instruction
 from shared.language.pairs import Pair
@@ -34,6 +38,13 @@ def tag(level: int) -> str:
     return f"<brevity: {level}>"
 
 
+def as_trained(pairs: Sequence[Pair], plan: TrainingPlan) -> Sequence[Pair]:
+    """With tags, if any stage of the plan takes them."""
+    if any(takes_tags(stage.objective) for stage in plan.stages):
+        return [tagged(pair, plan.tagged_share, plan.seed) for pair in pairs]
+    return pairs
+
+
 def tagged(pair: Pair, share: float, seed: int) -> Pair:
     """A seeded share of the pairs with a tag; the answer that is chosen is the one that is nearer to it. The
     rest as they are."""
@@ -44,12 +55,13 @@ def tagged(pair: Pair, share: float, seed: int) -> Pair:
     prompt = with_instruction(pair.prompt, tag(rejected if is_turned else chosen))
     if not is_turned:
         return replace(pair, prompt=prompt)
-    # What was said of the one, and the reward of both, spoke for the other.
+    # What was said of the one, the reward of both and what is known of the user spoke for the other.
     return replace(
         pair,
         prompt=prompt,
         chosen=pair.rejected,
         rejected=pair.chosen,
+        persona="",
         reward_margin=-pair.reward_margin,
         feedback_text="",
         samples=(),

@@ -36,6 +36,7 @@ def made(number: int, chosen: int, rejected: int) -> Pair:
         rejected=text_message("assistant", "no " * rejected),
         reward_margin=1.5,
         feedback_text="Shorter!",
+        persona="This user prefers short answers.",
     )
 
 
@@ -50,6 +51,8 @@ def test_the_tag_names_the_level_of_the_answer_that_is_chosen() -> None:
     assert {(one.reward_margin, one.feedback_text) for one in kept} == {(1.5, "Shorter!")}
     assert {(one.reward_margin, one.feedback_text) for one in turned} == {(-1.5, "")}
     assert {one.rejected.text.split()[0] for one in turned} == {"yes"}
+    # What is known of the user says the opposite.
+    assert {one.persona for one in turned} == {""} and all(one.persona for one in kept)
 
 
 def test_answers_of_one_level_stay_as_their_user_prefers_them() -> None:

@@ -53,8 +53,6 @@ class Objective:
     takes_hint: bool = False
     takes_strangers: bool = False
     takes_samples: bool = False
-    # domain/tags.py
-    takes_tags: bool = False
     # critic.py
     takes_critic: bool = False
     is_whole_batch: bool = False
@@ -89,7 +87,7 @@ class Objective:
 OBJECTIVES: Mapping[str, Objective] = {
     "dpo": Objective(lambda rows, plan: dpo(rows, plan.beta)),
     "sft": Objective(lambda rows, _: nll(rows), takes_rejected=False, is_anchored=False),
-    "cpo": Objective(lambda rows, plan: dpo(rows, plan.beta), takes_tags=True),
+    "cpo": Objective(lambda rows, plan: dpo(rows, plan.beta)),
     "ipo": Objective(lambda rows, plan: ipo(rows, plan.beta)),
     "robust_dpo": Objective(lambda rows, plan: robust_dpo(rows, plan.beta, plan.smoothing)),
     "simpo": Objective(lambda rows, plan: simpo(rows, plan.beta, plan.target_margin)),
