@@ -31,9 +31,6 @@ class Teams:
         self.world = world
         self.http = httpx.Client(base_url=world.gateway_url, timeout=30.0, trust_env=False)
 
-    def trimtab(self, *line: str) -> Any:
-        return self.world.trimtab(*line)
-
     def bash(self, lines: str) -> str:
         """What the lines print; the gateway is where they say GATEWAY:8080."""
         where = self.world.gateway_url.removeprefix("http://")
@@ -77,15 +74,15 @@ def until(holds: Callable[[], bool], within_s: float = 20.0) -> None:
 
 @pytest.mark.timeout(420)
 def test_each_team_has_policies_of_its_own_until_they_are_deleted(teams: Teams) -> None:
-    made = teams.trimtab("policies", "create", "support", "--description", "help desk")
+    made = teams.world.trimtab("policies", "create", "support", "--description", "help desk")
     assert (made["name"], made["champion_version"]) == (
         "tenants/local/policies/support",
         "support-v0",
     )
-    sales = teams.trimtab("policies", "create", "sales", "--tenant", "acme")
+    sales = teams.world.trimtab("policies", "create", "sales", "--tenant", "acme")
     assert sales["name"] == "tenants/acme/policies/sales"
     until(lambda: teams.models() == ["assistant", "assistant-v0", "support", "support-v0"])
-    made = teams.trimtab("keys", "create", "acme", "--role", "writer", "--tenant", "acme")
+    made = teams.world.trimtab("keys", "create", "acme", "--role", "writer", "--tenant", "acme")
     key = made["secret"]
     until(lambda: teams.ask("sales", key).status_code == 200)
     assert teams.models(key) == ["assistant", "assistant-v0", "sales", "sales-v0"]
@@ -105,7 +102,7 @@ def test_the_lines_of_the_readme(teams: Teams) -> None:
     assert '{"id":"support","object":"model"' in said
     assert "x-trimtab-policy: support" in said
     assert '"model":"support-v0"' in said
-    shown = teams.trimtab("policies", "show", "support", "--tenant", "acme")
+    shown = teams.world.trimtab("policies", "show", "support", "--tenant", "acme")
     assert (shown["description"], shown["triggers"], shown["rollout"]) == (
         "help desk",
         {"volume_pairs": 200},
@@ -139,18 +136,18 @@ def _refused(teams: Teams, key: str) -> None:
         (("show", "tutor"), "POLICY_NOT_FOUND"),
         (("delete", "assistant", "--reason", "x", "--yes"), "ALWAYS_THERE"),
     ):
-        assert teams.trimtab("policies", *line)["error"]["reason"] == reason
-    listed = teams.trimtab("policies", "list")["policies"]
+        assert teams.world.trimtab("policies", *line)["error"]["reason"] == reason
+    listed = teams.world.trimtab("policies", "list")["policies"]
     assert [one["name"].rpartition("/")[2] for one in listed] == ["assistant", "support"]
 
 
 def _deleted(teams: Teams) -> None:
     """For good: the gateway's file, which it starts with, says so too."""
-    changed = teams.trimtab("policies", "update", "support", "--gate-win-rate", "0.6")
+    changed = teams.world.trimtab("policies", "update", "support", "--gate-win-rate", "0.6")
     assert changed["gate"]["win_rate"] == 0.6
-    changed = teams.trimtab("policies", "update", "support", "--unset", "gate.win_rate")
+    changed = teams.world.trimtab("policies", "update", "support", "--unset", "gate.win_rate")
     assert not changed.get("gate")
-    gone = teams.trimtab("policies", "delete", "support", "--reason", "over", "--yes")
+    gone = teams.world.trimtab("policies", "delete", "support", "--reason", "over", "--yes")
     assert any("answered with 404" in words for words in gone["words"])
     until(lambda: teams.ask("support").status_code == 404)
     file = Path(teams.world.env["TRIMTAB_DATA"]) / "gateway" / "rollout.json"
@@ -160,5 +157,5 @@ def _deleted(teams: Teams) -> None:
     }
     assert kept["local", "support"] is None
     assert kept["acme", "sales"]["champion"]["name"] == "sales-v0"
-    again = teams.trimtab("policies", "create", "support")
+    again = teams.world.trimtab("policies", "create", "support")
     assert again["error"]["reason"] == "POLICY_NAME_USED"

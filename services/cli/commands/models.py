@@ -337,6 +337,4 @@ def _serves(proof: Json) -> str:
 
 def _state(one: Json) -> str:
     state = str(one["state"]).removeprefix("VERSION_STATE_").replace("_", " ").lower()
-    # Of these it goes without saying.
-    is_told = one.get("withdrawn") and state not in ("rejected", "deleted")
-    return f"{state}, withdrawn" if is_told else state
+    return f"{state}, withdrawn" if one.get("withdrawn") else state

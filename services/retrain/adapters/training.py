@@ -156,11 +156,11 @@ class Trainer:
         the groups, if its objective does."""
         if not self._objective.by_preference:
             return {place: self.row(index) for place, index in own.items()}, {}
-        drawn_ = drawn(len(self._groups), number, self._plan.seed)
+        shares = drawn(len(self._groups), number, self._plan.seed)
         of = [self._pairs[index].group for index in self._batch(number)]
-        weights = row_weights(of, self._groups, drawn_)
+        weights = row_weights(of, self._groups, shares)
         rows = {place: replace(self.row(n), weight=weights[place]) for place, n in own.items()}
-        return rows, dict(zip(self._groups, drawn_, strict=True))
+        return rows, dict(zip(self._groups, shares, strict=True))
 
     def settle(self) -> list[TrainingStep]:
         """After `run`: of an objective that weighs groups, one weighing is chosen, and the policy is what it is

@@ -35,6 +35,21 @@ def test_each_taken_port_has_its_line(taken: int) -> None:
     ]
 
 
+def test_no_connection_and_no_other_worker_is_given_what_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = []
+    for worker in ("gw0", "gw1", "gw0"):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+        found.append(set(free_ports(50)))
+    assert len(set.union(*found)) == 150
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as connection,
+    ):
+        assert connection.getsockname()[1] > max(set.union(*found))
+
+
 def test_free_ports_pass() -> None:
     ports = tuple(free_ports(3))
     require_free("127.0.0.1", {"kafka": ports})

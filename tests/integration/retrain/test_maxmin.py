@@ -6,11 +6,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from services.retrain.adapters.encoded import EncodedPair
 from services.retrain.domain.training import Trained
-from tests.integration.retrain.tiny import PLAN, pairs, trained
+from tests.integration.retrain.tiny import (
+    PLAN,
+    as_if_killed,
+    assert_same_weights,
+    pairs,
+    trained,
+)
 
 MAXMIN = replace(
     PLAN, objective="maxmin", batch_pairs=8, max_steps=4, nll_weight=0.5, least_group_pairs=2
@@ -26,15 +31,17 @@ def opposed() -> list[EncodedPair]:
     return [replace(one, group=name) for one, name in zip(turned + given[2:], groups, strict=True)]
 
 
-def test_one_group_is_dpo_to_the_byte(tmp_path: Path):
+@pytest.mark.parametrize(("objective", "told"), [("maxmin", {}), ("panacea", {"unknown": 1.0})])
+def test_one_group_is_dpo_to_the_byte(
+    tmp_path: Path, objective: str, told: dict[str, float]
+) -> None:
     given = pairs(8)
-    ours, steps = trained(tmp_path / "maxmin", MAXMIN, given)
+    ours, steps = trained(tmp_path / "ours", replace(MAXMIN, objective=objective), given)
     theirs, others = trained(tmp_path / "dpo", replace(MAXMIN, objective="dpo"), given)
-    for name, value in theirs.state().items():
-        assert torch.equal(ours.state()[name], value), name
+    assert_same_weights(ours, theirs)
     for step, other in zip(steps, others, strict=True):
-        assert step.group_margins == {"unknown": step.margin}
-        assert asdict(step) | {"group_margins": {}} == asdict(other)
+        of_groups = {"group_margins": {"unknown": step.margin}, "preference": told}
+        assert asdict(step) == asdict(other) | of_groups
 
 
 def test_the_worst_off_have_more_than_by_dpo_and_each_group_is_told(tmp_path: Path):
@@ -53,10 +60,7 @@ def test_a_training_that_goes_on_ends_with_the_same_weights(tmp_path: Path):
     plan = replace(MAXMIN, checkpoint_every=2)
     whole, steps = trained(tmp_path / "whole", plan, opposed())
     trained(tmp_path / "killed", replace(plan, max_steps=2), opposed())
-    checkpoint = torch.load(tmp_path / "killed/checkpoint.pt", weights_only=True)
-    checkpoint["plan"] = torch.load(tmp_path / "whole/checkpoint.pt", weights_only=True)["plan"]
-    torch.save(checkpoint, tmp_path / "killed/checkpoint.pt")
+    as_if_killed(tmp_path / "killed", tmp_path / "whole")
     resumed, again = trained(tmp_path / "killed", plan, opposed())
     assert again == steps
-    for name, value in whole.state().items():
-        assert torch.equal(resumed.state()[name], value), name
+    assert_same_weights(resumed, whole)

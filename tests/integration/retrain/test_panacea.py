@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,17 @@ from services.retrain.adapters.training import Trainer
 from services.retrain.adapters.training_stages import train_in_stages
 from services.retrain.domain.training import TrainingPlan, TrainingStep, Unsuitable
 from tests.integration.retrain.test_maxmin import MAXMIN, opposed
-from tests.integration.retrain.tiny import PLAN, merged, moved, naive, pairs, policy, trained
+from tests.integration.retrain.tiny import (
+    PLAN,
+    as_if_killed,
+    assert_same_weights,
+    merged,
+    moved,
+    naive,
+    pairs,
+    policy,
+    trained,
+)
 
 PANACEA = replace(MAXMIN, objective="panacea")
 NAMES = ("few", "many", "unknown")
@@ -33,17 +43,6 @@ def settled(folder: Path, plan: TrainingPlan = PANACEA) -> tuple[LoraPolicy, lis
         found, opposed(), plan, folder, lambda _: NoReferences(), lambda *_: None, ALONE
     )
     return found, steps
-
-
-def test_one_group_is_dpo_to_the_byte(tmp_path: Path):
-    given = pairs(8)
-    ours, steps = trained(tmp_path / "panacea", PANACEA, given)
-    theirs, others = trained(tmp_path / "dpo", replace(PANACEA, objective="dpo"), given)
-    for name, value in theirs.state().items():
-        assert torch.equal(ours.state()[name], value), name
-    for step, other in zip(steps, others, strict=True):
-        told = {"group_margins": {"unknown": step.margin}, "preference": {"unknown": 1.0}}
-        assert asdict(step) == asdict(other) | told
 
 
 def test_the_gradient_is_that_of_the_weighed_product():
@@ -103,24 +102,20 @@ def test_the_weights_that_are_handed_over_leave_the_worst_off_best_off(tmp_path:
         worst[weights] = max(losses[:2].mean(), losses[2:7].mean(), losses[7]).item()
     assert worst[chosen] == min(worst.values()) < worst[grid(3)[0]]
     again.settle(chosen)
-    for name, value in ours.state().items():
-        assert torch.equal(again.state()[name], value), name
+    assert_same_weights(again, ours)
 
 
 def test_a_training_that_goes_on_ends_with_the_same_weights(tmp_path: Path):
     plan = replace(PANACEA, checkpoint_every=2)
     whole, steps = settled(tmp_path / "whole", plan)
     settled(tmp_path / "killed", replace(plan, max_steps=2))
-    checkpoint = torch.load(tmp_path / "killed/checkpoint.pt", weights_only=True)
-    checkpoint["plan"] = torch.load(tmp_path / "whole/checkpoint.pt", weights_only=True)["plan"]
-    torch.save(checkpoint, tmp_path / "killed/checkpoint.pt")
+    as_if_killed(tmp_path / "killed", tmp_path / "whole")
     resumed = policy()
     again = train_in_stages(
         resumed, opposed(), plan, tmp_path / "killed", lambda _: NoReferences(), lambda *_: None
     )
     assert again == steps
-    for name, value in whole.state().items():
-        assert torch.equal(resumed.state()[name], value), name
+    assert_same_weights(resumed, whole)
 
 
 def test_more_groups_than_ranks_are_refused(tmp_path: Path):

@@ -12,7 +12,13 @@ from services.retrain.adapters.encoded import Group
 from services.retrain.adapters.objectives.kept import lost
 from services.retrain.adapters.objectives.rows import Scored
 from services.retrain.adapters.policy import LoraPolicy
-from tests.integration.retrain.tiny import PLAN, pairs, trained
+from tests.integration.retrain.tiny import (
+    PLAN,
+    as_if_killed,
+    assert_same_weights,
+    pairs,
+    trained,
+)
 
 KEEPING = replace(PLAN, keep_answers=2, keep_weight=1.0)
 # Answers as those that the pairs teach away from, to other prompts.
@@ -47,18 +53,14 @@ def test_a_weight_of_nothing_keeps_nothing(tmp_path: Path):
     ours, steps = trained(tmp_path / "none", replace(KEEPING, keep_weight=0.0), pairs(), PRAISED)
     theirs, others = trained(tmp_path / "without", KEEPING, pairs())
     assert [asdict(step) for step in steps] == [asdict(step) for step in others]
-    for name, value in theirs.state().items():
-        assert torch.equal(ours.state()[name], value), name
+    assert_same_weights(ours, theirs)
 
 
 def test_a_training_that_goes_on_keeps_the_same_answers(tmp_path: Path):
     plan = replace(KEEPING, checkpoint_every=3, max_steps=6)
     whole, steps = trained(tmp_path / "whole", plan, pairs(), PRAISED)
     trained(tmp_path / "killed", replace(plan, max_steps=3), pairs(), PRAISED)
-    checkpoint = torch.load(tmp_path / "killed/checkpoint.pt", weights_only=True)
-    checkpoint["plan"] = torch.load(tmp_path / "whole/checkpoint.pt", weights_only=True)["plan"]
-    torch.save(checkpoint, tmp_path / "killed/checkpoint.pt")
+    as_if_killed(tmp_path / "killed", tmp_path / "whole")
     resumed, again = trained(tmp_path / "killed", plan, pairs(), PRAISED)
     assert again == steps
-    for name, value in whole.state().items():
-        assert torch.equal(resumed.state()[name], value), name
+    assert_same_weights(resumed, whole)

@@ -70,6 +70,20 @@ def trained(
     return found, Trainer(found, given, plan, folder, praised=praised).run(lambda _: None)
 
 
+def assert_same_weights(ours: LoraPolicy, theirs: LoraPolicy) -> None:
+    """To the byte."""
+    found = ours.state()
+    for name, value in theirs.state().items():
+        assert torch.equal(found[name], value), name
+
+
+def as_if_killed(killed: Path, whole: Path) -> None:
+    """A training that was planned to be short leaves what one would whose process died there."""
+    checkpoint = torch.load(killed / "checkpoint.pt", weights_only=True)
+    checkpoint["plan"] = torch.load(whole / "checkpoint.pt", weights_only=True)["plan"]
+    torch.save(checkpoint, killed / "checkpoint.pt")
+
+
 def moved(layers: int = 2) -> LoraPolicy:
     """A policy that is no longer the reference."""
     policy = LoraPolicy(tiny(), LoraShape(rank=4, alpha=8, layers=layers), seed=1)

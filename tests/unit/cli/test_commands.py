@@ -232,11 +232,13 @@ def test_a_run_says_what_it_was_trained_by(trimtab: Any) -> None:
         "retrain", "show", "r1", answers={"GetRun": {"run": RUN | {"history": history}}}
     )
     assert "held to: assistant-v3, assistant-v0 (the base model)" in shown.out
-    margins = {"shorter": 1.626, "longer": 0.5}
-    shown = trimtab(
-        "retrain", "show", "r1", answers={"GetRun": {"run": RUN | {"group_margins": margins}}}
-    )
+    of_groups = {
+        "group_margins": {"shorter": 1.626, "longer": 0.5},
+        "preference": {"shorter": 0.75, "longer": 0.25},
+    }
+    shown = trimtab("retrain", "show", "r1", answers={"GetRun": {"run": RUN | of_groups}})
     assert "margin at the end, by group: longer 0.50, shorter 1.63" in shown.out
+    assert "groups are weighed: longer 25%, shorter 75%" in shown.out
 
 
 def test_recipes_are_listed_with_when_to_take_them_and_what_they_need(trimtab: Any) -> None:

@@ -23,6 +23,7 @@ from services.registry.app.policies import Policies
 from services.registry.app.proving import Proving
 from services.registry.app.registry import Registry
 from services.registry.app.serving import Serving
+from services.registry.codec.versions import encode_version
 from services.registry.domain.keeping import KeepingRules
 from services.registry.domain.rollouts import RolloutRules
 from services.registry.domain.versions import Naming, Registration, State
@@ -343,7 +344,9 @@ def test_a_fleet_that_is_busy_or_refuses_rolls_nothing_back(
 
 def test_rejecting_twice_is_one_rejection(house: House):
     house.register("a")
-    assert house.app.reject("local", "assistant-v1", "retrain", "failed").state == State.REJECTED
+    rejected = house.app.reject("local", "assistant-v1", "retrain", "failed")
+    assert rejected.state == State.REJECTED
+    assert encode_version(rejected).withdrawn  # as far as others are told
     assert len(house.app.reject("local", "assistant-v1", "retrain", "failed").changes) == 3
     with pytest.raises(FailedPrecondition):
         house.app.start_rollout("local", "r", "assistant-v1", 0.5, "a", "b")
