@@ -23,6 +23,7 @@ from services.reward.domain import (
     WellBeing,
 )
 from services.reward.learning.belonging import Belonging
+from services.reward.learning.changes import Discriminants
 from services.reward.learning.ensemble import Ensemble
 from services.reward.learning.fitting import Model
 from services.reward.learning.patience import Patience
@@ -38,6 +39,8 @@ from shared.language.errors import NotFound
 from shared.state.database import Database, Transaction
 
 _TASTES, _SEGMENTS, _BELONGING = "tastes_", "segments_", "belonging_"
+_CHANGES = _BELONGING + "changes_"
+_OF_CHANGES = ("coefficients", "offsets", "shares")
 
 
 class SqlRewardModels:
@@ -137,6 +140,10 @@ def weights_file(model: RewardModel) -> bytes:
             f"{_BELONGING}statements": np.array(model.belonging.statements, dtype=np.str_),
             f"{_BELONGING}words": model.belonging.words,
         }
+        for name in _OF_CHANGES:
+            arrays[f"{_CHANGES}{name}"] = np.array(
+                [getattr(one, name) for one in model.belonging.changes]
+            )
     for prefix, rewards in ((_TASTES, model.tastes), (_SEGMENTS, model.segments)):
         if rewards is not None:
             about, numbers = pack(rewards)
@@ -177,7 +184,11 @@ def _belonging(content: bytes) -> Belonging | None:
         if f"{_BELONGING}words" not in arrays.files:
             return found  # made before words were evidence
         statements = tuple(map(str, arrays[f"{_BELONGING}statements"]))
-        return replace(found, statements=statements, words=arrays[f"{_BELONGING}words"])
+        found = replace(found, statements=statements, words=arrays[f"{_BELONGING}words"])
+        if f"{_CHANGES}{_OF_CHANGES[0]}" not in arrays.files:
+            return found  # made before changes were evidence
+        by_fold = zip(*(arrays[f"{_CHANGES}{name}"] for name in _OF_CHANGES), strict=True)
+        return replace(found, changes=tuple(Discriminants(*one) for one in by_fold))
 
 
 def _newest(connection: sa.Connection, tenant: str) -> int:

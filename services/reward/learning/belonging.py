@@ -1,10 +1,11 @@
 """How probable it is that a user is of each group, by what they preferred and how they judged answers.
 
-    P(k | user) ∝ share_k · Π P(w | k) · ∫ Π σ(θ_k·d_i + level_i·a) dN(a; 0, s²)
+    P(k | user) ∝ share_k · Π P(w | k) · Π r_k(d_p) · ∫ Π σ(θ_k·d_i + level_i·a) dN(a; 0, s²)
 
-over the user's own rows i (groups.py, patience.py) and statements w (asking.py). A user of fold f is judged by
-rewards and words that are learnt without the users of that fold: a flexible reward remembers its users, and
-they would all seem to be of their group. Users whom no reward has seen are judged by those learnt on everyone.
+over the user's own rows i (groups.py, patience.py), those that are pairs p (changes.py) and statements w
+(asking.py). A user of fold f is judged by rewards, changes and words that are learnt without the users of that
+fold: a flexible reward remembers its users, and they would all seem to be of their group. Users whom no reward
+has seen are judged by those learnt on everyone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from services.reward.learning import asking
+from services.reward.learning import asking, changes
+from services.reward.learning.changes import Discriminants
 from services.reward.learning.groups import Grouping, fit_reward
 from services.reward.learning.patience import Patience, integrated
 from services.reward.learning.table import Table, taste_axes, taste_space
@@ -31,7 +33,8 @@ class Belonging:
     """`coefficients` (F + 1, K, d) on scaled features, without the users of each fold and, last, without
     nobody; `shares` (K,); and the users' `patience`. `bounds` (d,): what an
     answer has more of than almost any that was learnt from counts as that much. `words` (F + 1, K, W):
-    log P(w | k) of the `statements`, for the same folds."""
+    log P(w | k) of the `statements`, and `changes`, for the same folds; none of models made before they were
+    evidence."""
 
     coefficients: Array
     shares: Array
@@ -39,6 +42,7 @@ class Belonging:
     bounds: Array
     statements: tuple[str, ...] = ()
     words: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    changes: tuple[Discriminants, ...] = ()
 
     def probabilities(
         self, better: Array, worse: Array, levels: Array, fold: int, asked_for: Sequence[str] = ()
@@ -59,6 +63,8 @@ class Belonging:
         for number, statement in enumerate(self.statements):
             if statement in asked_for:
                 logs += self.words[fold, :, number]
+        if self.changes:
+            logs += self.changes[fold].log_ratios(usual[levels == 0]).sum(axis=0)
         odds = np.exp(logs - logs.max())
         found: Array = odds / odds.sum()
         return found
@@ -87,8 +93,21 @@ def belonging(
         counted = asking.counts(asked, grouping.of_user[seen], grouping.count)
         return asking.log_probabilities(counted, asked.sum(axis=0))
 
+    pairs = data.compared
+    of_pair = grouping.of_user[pairs.users]
+
+    def changing(seen: NDArray[np.bool_]) -> Discriminants:
+        found = changes.learn(
+            pairs.changes[seen], pairs.weights[seen], of_pair[seen], grouping.count
+        )
+        return replace(found, coefficients=found.coefficients @ axes.T)
+
+    fold_of_pair = of_name[pairs.users]
     learnt = [rewards(fold != one) for one in range(folds)] + [rewards(fold >= 0)]
     heard = [words(of_name != one) for one in range(folds)] + [words(of_name >= 0)]
+    changed = [changing(fold_of_pair != one) for one in range(folds)] + [
+        changing(fold_of_pair >= 0)
+    ]
     answers = table.answers(np.ones(len(table.pairs), dtype=bool))
     bounds = np.quantile(np.abs(answers), _USUAL, axis=0)
     found = Belonging(
@@ -98,6 +117,7 @@ def belonging(
         bounds,
         table.statements,
         np.array(heard),
+        tuple(changed),
     )
     return replace(found, coefficients=found.coefficients * _steepness(found, table, fold_of))
 
@@ -111,6 +131,9 @@ def _steepness(found: Belonging, table: Table, fold_of: Callable[[str], int]) ->
     margins = np.einsum("nd,nkd->nk", table.differences[rows], found.coefficients[folds[users]])
     words = np.einsum("uw,ukw->uk", table.asked, found.words[folds])
     before = words + np.log(np.maximum(found.shares, 1e-9))
+    for at in np.flatnonzero(levels == 0):
+        change = table.differences[rows][at : at + 1] * (2 * confidences[at] - 1)
+        before[users[at]] += found.changes[folds[users[at]]].log_ratios(change)[0]
 
     def likelihood(times: float) -> float:
         logs = [

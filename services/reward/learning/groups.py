@@ -19,6 +19,9 @@ together are not a group of people, and are left for trust.py to look at.
    user (`even_weights`).
 8. What users ask for in words counts beside what they prefer (asking.py), and one start sorts them by it.
    Whether two groups are one is a matter of their rewards alone.
+9. When the groups are found, further rounds also heed how each user's pairs change an answer (changes.py),
+   unless a group is lost by that. How many there are and where they start from are told without: how answers
+   happened to be rewritten founds no group.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from services.reward.learning import asking, bradley_terry
+from services.reward.learning import asking, bradley_terry, changes
 from services.reward.learning.calibration import sigmoid
 from services.reward.learning.patience import (
     Patience,
@@ -67,6 +70,17 @@ class Comparisons:
     @property
     def user_count(self) -> int:
         return int(self.users.max()) + 1 if len(self.users) else 0
+
+    @property
+    def compared(self) -> Comparisons:
+        """Without the answers that were judged by themselves."""
+        return self.where(self.levels == 0)
+
+    @property
+    def changes(self) -> Array:
+        """(n, d): from the worse answer to the better, as far as the order is believed."""
+        found: Array = self.differences * (2 * self.confidences - 1)[:, None]
+        return found
 
     def where(self, rows: NDArray[np.bool_]) -> Comparisons:
         """Users keep their numbers."""
@@ -157,6 +171,24 @@ def group(
     least_share: float = 0.03,
 ) -> Grouping:
     """At most `k` groups: those that are too small are dissolved, those that order alike are one."""
+    found = _found(data, k, l2, seed, starts, rounds, least_share)
+    if found.count < 2:
+        return found
+    told_apart = _em(data, found.of_user, found.count, l2, rounds, by_changes=True)
+    told_apart = _settled(data, told_apart, l2, least_share, by_changes=True)
+    return told_apart if told_apart.count == found.count else found
+
+
+def _found(
+    data: Comparisons,
+    k: int,
+    l2: float,
+    seed: int,
+    starts: int,
+    rounds: int = 10,
+    least_share: float = 0.03,
+) -> Grouping:
+    """By what users prefer and ask for."""
     everybody = np.zeros(data.user_count, dtype=np.int64)
     if k == 1:
         return _settled(data, _em(data, everybody, 1, l2, rounds), l2, least_share)
@@ -205,7 +237,7 @@ def _held_out(data: Comparisons, k: int, l2: float, seed: int) -> Array:
     for one in range(_USER_FOLDS):
         out = fold[data.users] == one
         seen, _ = renumbered(data.where(~out))
-        found = group(seen, k, l2, seed, starts=3)
+        found = _found(seen, k, l2, seed, starts=3)
         test = data.where(out)
         logs = by_group(found.rewards, found.patience, test)[0] + np.log(found.shares)
         mine = np.unique(test.users)
@@ -236,7 +268,9 @@ def _by_margins(
     )
 
 
-def _em(data: Comparisons, of_user: Ints, k: int, l2: float, rounds: int) -> Grouping:
+def _em(
+    data: Comparisons, of_user: Ints, k: int, l2: float, rounds: int, *, by_changes: bool = False
+) -> Grouping:
     """The users' groups after at most `rounds`, with the likelihood of the last E step; without rewards."""
     half, everyone = _halves(data), np.arange(data.user_count)
     shifts, patience, likelihood = np.zeros(data.user_count), Patience(), -np.inf
@@ -251,7 +285,7 @@ def _em(data: Comparisons, of_user: Ints, k: int, l2: float, rounds: int) -> Gro
                 rewards[side, one] = fit_reward(mine, l2, shifts, rewards[side, one], _ROUGHLY)
                 margins[judged, one] = data.differences[judged] @ rewards[side, one]
         values, mean, variance = _by_margins(margins, patience, data)
-        values += asking.by_group(data.asked, of_user, k)
+        values += _said(data, of_user, k, by_changes)
         moved = values.argmax(axis=1)
         is_done = (moved == of_user).all()
         of_user, likelihood = moved, float(values.max(axis=1).sum())
@@ -260,6 +294,15 @@ def _em(data: Comparisons, of_user: Ints, k: int, l2: float, rounds: int) -> Gro
         if is_done and np.abs(shifts - former).max() < _STILL:
             break
     return Grouping(of_user, np.zeros((k, 0)), likelihood, patience, shifts)
+
+
+def _said(data: Comparisons, of_user: Ints, k: int, by_changes: bool) -> Array:
+    """(U, K): what users say beside the order of answers."""
+    found = asking.by_group(data.asked, of_user, k)
+    if by_changes:
+        pairs = data.compared
+        found += changes.by_group(pairs.changes, pairs.weights, pairs.users, of_user, k)
+    return found
 
 
 def _halves(data: Comparisons) -> Ints:
@@ -299,7 +342,9 @@ def _unlike_start(data: Comparisons, k: int, l2: float) -> Ints:
     return of_user
 
 
-def _settled(data: Comparisons, found: Grouping, l2: float, least_share: float) -> Grouping:
+def _settled(
+    data: Comparisons, found: Grouping, l2: float, least_share: float, *, by_changes: bool = False
+) -> Grouping:
     """Small groups dissolved, those of one taste joined, the largest first, one reward each on all rows."""
     least = max(LEAST_USERS, least_share * data.user_count)
     of_user, everyone = found.of_user, np.arange(data.user_count)
@@ -313,7 +358,7 @@ def _settled(data: Comparisons, found: Grouping, l2: float, least_share: float) 
         values, mean, _ = by_group(rewards, found.patience, data)
         place = {one: at for at, one in enumerate(kept)}
         stays = np.array([place.get(int(one), asking.NOWHERE) for one in of_user])
-        values += asking.by_group(data.asked, stays, len(kept))
+        values += _said(data, stays, len(kept), by_changes)
         moved = np.where(stays >= 0, stays, values.argmax(axis=1))
         if len(kept) == len(np.unique(of_user)):
             alike = _one_taste(data, rewards)
