@@ -15,6 +15,8 @@ from infra.kubernetes.images import write_busybox_image
 from infra.kubernetes.packages import missing_packages
 from infra.kubernetes.real_cluster import RealCluster
 from infra.kubernetes.tools import FAKE, REAL, build_tools
+from tests.chart.on_the_node import installed
+from tests.e2e.small_loop import SETTINGS
 
 BUSYBOX_IMAGE = "localhost/trimtab/test:1"
 # A session's cluster starts within the time of its first test, on whatever machine.
@@ -69,3 +71,11 @@ def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealClust
         yield cluster
     assert leftovers.seen() == []
     assert f" {folder}/" not in Path("/proc/self/mounts").read_text()
+
+
+@pytest.fixture(scope="session")
+def platform(
+    real_cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealCluster]:
+    """Installed once, with the settings of the small loop, which is played first (test_real_loop.py)."""
+    yield from installed(real_cluster, tmp_path_factory.mktemp("values") / "node.yaml", SETTINGS)

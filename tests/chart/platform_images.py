@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,6 @@ from infra.local.paths import REPO, parts_folder
 
 TAG = "0.1.0"
 _TRIAL = f"{REGISTRY}/trimtab/trial:1"
-# Enough to see an evaluation end: its verdict is not what is tested on the node.
-_FEW_PROMPTS = {"TRIMTAB_EVALUATION_PROMPTS": "6", "TRIMTAB_EVALUATION_ANSWER_TOKENS": "24"}
 # The users that the chart runs them as; PostgreSQL looks its own up.
 _USERS = b"postgresql:x:999:999::/tmp:/bin/sh\nkafka:x:1000:1000::/tmp:/bin/sh\n"
 
@@ -65,8 +64,8 @@ def _passwd_of(system: Path) -> bytes:
         return content.read()
 
 
-def write_values(file: Path) -> Path:
-    """What has to be said besides values-small.yaml."""
+def write_values(file: Path, env: Mapping[str, str]) -> Path:
+    """What has to be said besides values-small.yaml; every service is told `env`."""
     packages = next(path for path in sys.path if path.endswith("site-packages"))
     environment = {
         "env": {"PYTHONPATH": "/environment"},
@@ -89,7 +88,8 @@ def write_values(file: Path) -> Path:
         "postgresql": {"trial": trial},
         "models": {"volume": {"hostPath": {"path": str(parts_folder() / "models")}}},
         "vllm": {"image": f"{REGISTRY}/trimtab-serve:{TAG}", **environment},
-        "evaluation": environment | {"env": {**environment["env"], **_FEW_PROMPTS}},
+        "settings": {"env": dict(env)},
+        "evaluation": environment,
         "training": environment,
     }
     file.write_text(yaml.safe_dump(values))

@@ -2,85 +2,30 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from infra.kubernetes.cluster import CommandFailed
 from infra.kubernetes.real_cluster import RealCluster
-from tests.chart.platform_images import SMALL, load_all, write_values
+from tests.chart.on_the_node import NAMESPACE, Client, pods, training_jobs, trimtab
+from tests.chart.platform_images import SMALL
 from tests.polling import until
 
 # Images are built the first time, and torch loads slowly where everything starts at once.
 pytestmark = [pytest.mark.real_node, pytest.mark.platform, pytest.mark.timeout(3600)]
 
-NAMESPACE = "trimtab"
 USER = "10001"
-
-
-@pytest.fixture(scope="module")
-def platform(
-    real_cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RealCluster]:
-    load_all(real_cluster)
-    real_cluster.add_volumes(6)
-    own = write_values(tmp_path_factory.mktemp("values") / "node.yaml")
-    where = ("trimtab", str(SMALL.parent), "-n", NAMESPACE, "--create-namespace")
-    values = ("-f", str(SMALL), "-f", str(own))
-    real_cluster.helm("install", *where, *values, "--wait", "--timeout", "20m")
-    yield real_cluster
-    real_cluster.helm("uninstall", "trimtab", "-n", NAMESPACE, "--wait")
-
-
-def _pods(cluster: RealCluster) -> list[dict[str, Any]]:
-    pods: list[dict[str, Any]] = cluster.get("pods", namespace=NAMESPACE)["items"]
-    return pods
-
-
-class Client:
-    """Chats through the gateway's Service, whose address this machine's kube-proxy knows."""
-
-    def __init__(self, cluster: RealCluster, user: str) -> None:
-        address = cluster.get("service", "trimtab-gateway", NAMESPACE)["spec"]["clusterIP"]
-        secret = cluster.get("secret", "trimtab-secrets", NAMESPACE)["data"]["api-key"]
-        key = base64.b64decode(secret).decode()
-        headers = {"authorization": f"Bearer {key}", "x-trimtab-user": user}
-        self._http = httpx.Client(
-            base_url=f"http://{address}:8080", headers=headers, timeout=120, trust_env=False
-        )
-
-    def say(self, *texts: str) -> httpx.Response:
-        """The user's texts and the assistant's, in turn."""
-        roles = ("user", "assistant")
-        messages = [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]
-        asked = {"model": "assistant", "max_tokens": 8, "messages": messages}
-        return self._http.post("/v1/chat/completions", json=asked)
-
-
-def _trimtab(cluster: RealCluster, *words: str, stdin: str = "") -> Any:
-    """The command line, in the gateway's pod."""
-    inside = (
-        "exec",
-        "-i",
-        "deployment/trimtab-gateway",
-        "-c",
-        "gateway",
-        "--",
-        "trimtab",
-        "--json",
-    )
-    return json.loads(cluster.kubectl("-n", NAMESPACE, *inside, *words, stdin=stdin))
 
 
 def test_all_parts_are_ready(platform: RealCluster) -> None:
     parts = {
-        pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod for pod in _pods(platform)
+        pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod
+        for pod in pods(platform)
+        if pod["status"]["phase"] != "Succeeded"  # a training that is over
     }
     services = "gateway interaction feedback reward evaluation drift retrain registry dashboard"
     assert set(f"{services} vllm kafka postgresql mlflow".split()) <= set(parts)
@@ -105,12 +50,12 @@ def test_a_service_is_not_root_and_writes_to_its_own_folder_only(platform: RealC
     assert "Read-only file system" in refused.value.stderr
 
 
-def test_a_pod_has_no_token_of_the_api_server_unless_it_starts_trainings(
+def test_a_pod_has_no_token_of_the_api_server_unless_it_startstraining_jobs(
     platform: RealCluster,
 ) -> None:
     with_token = {
         pod["metadata"]["labels"]["app.kubernetes.io/component"]
-        for pod in _pods(platform)
+        for pod in pods(platform)
         if "/var/run/secrets/kubernetes.io/serviceaccount" in json.dumps(pod["spec"])
     }
     assert with_token == {"retrain"}
@@ -122,9 +67,9 @@ def test_a_chat_is_answered_kept_and_mined(platform: RealCluster) -> None:
     assert client.say("Hello", answer, "No, that is wrong. Just say hello.").status_code == 200
 
     def mined() -> dict[str, Any] | None:
-        listed = _trimtab(platform, "conversations", "list")["conversations"]
+        listed = trimtab(platform, "conversations", "list")["conversations"]
         name = next((one["conversation_id"] for one in listed if one["user_id"] == "ada"), "")
-        steps = _trimtab(platform, "conversations", "trace", name)["steps"] if name else []
+        steps = trimtab(platform, "conversations", "trace", name)["steps"] if name else []
         return next(
             (one for one in steps if one["stage"] == "feedback.turns" and one["name"]), None
         )
@@ -172,25 +117,26 @@ def trained(platform: RealCluster) -> str:
     """The version of a run: stated preferences become pairs, a Job trains on them, and a person has the last
     word on the gate, since so few prompts show nothing. It serves everyone."""
     pairs = "".join(json.dumps(_preference(n)) + "\n" for n in range(60))
-    told = _trimtab(platform, "import", "-", stdin=pairs)
+    told = trimtab(platform, "import", "-", stdin=pairs)
     assert (told["preferences"], told["refused"]) == (60, 0), told
     few = ("--max-steps", "3", "--no-train-control", "--suite", "win_rate", "--suite", "form")
-    _trimtab(platform, "policies", "update", "assistant", *few)
-    until(lambda: _trainable(platform) >= 24, "pairs to train on", 300)
-    begun = _trimtab(platform, "retrain", "start", "--reason", "a test")
+    trimtab(platform, "policies", "update", "assistant", *few)
+    until(lambda: _trainable(platform) >= 6, "pairs to train on", 300)
+    before = set(training_jobs(platform))
+    begun = trimtab(platform, "retrain", "start", "--reason", "a test")
     run = begun["metadata"]["run"]["name"]
-    until(lambda: _trainings(platform), "a training's Job", 300)
+    until(lambda: set(training_jobs(platform)) - before, "a training's Job", 300)
     ended = until(lambda: _ended(platform, run), "the end of the run", 1500)
     assert ended["state"] in ("RUN_STATE_SUCCEEDED", "RUN_STATE_REJECTED"), ended
     version: str = ended["model_version"]
     if ended["state"] == "RUN_STATE_REJECTED":
-        _trimtab(platform, "models", "restore", version, "--override-gate", "--reason", "a test")
-    _trimtab(platform, "models", "promote", version, "--reason", "a test")
+        trimtab(platform, "models", "restore", version, "--override-gate", "--reason", "a test")
+    trimtab(platform, "models", "promote", version, "--reason", "a test")
     return version
 
 
 def test_what_a_job_trained_serves_as_it_was_trained(platform: RealCluster, trained: str) -> None:
-    (proof,) = _trimtab(platform, "models", "verify", trained)["proofs"]
+    (proof,) = trimtab(platform, "models", "verify", trained)["proofs"]
     assert proof["serves"] == "SERVES_AS_TRAINED", proof
     client = Client(platform, "grace")
     served = until(lambda: _served_by(client) == trained and trained, "its first answer", 60)
@@ -209,7 +155,7 @@ def test_a_replica_that_is_added_serves_every_version(platform: RealCluster, tra
 def _proofs(cluster: RealCluster, version: str) -> list[dict[str, Any]] | None:
     """None while a replica takes longer than a call may: its first answers are slow."""
     try:
-        found: list[dict[str, Any]] = _trimtab(cluster, "models", "verify", version)["proofs"]
+        found: list[dict[str, Any]] = trimtab(cluster, "models", "verify", version)["proofs"]
     except CommandFailed as refused:
         assert "DEADLINE_EXCEEDED" in refused.stderr, refused
         return None
@@ -233,20 +179,10 @@ def _preference(number: int) -> dict[str, str]:
     }
 
 
-def _trainings(cluster: RealCluster) -> list[str]:
-    """The names of their Jobs."""
-    jobs = cluster.get("jobs", namespace=NAMESPACE)["items"]
-    return [
-        job["metadata"]["name"]
-        for job in jobs
-        if job["metadata"]["labels"].get("app.kubernetes.io/component") == "training"
-    ]
-
-
 def _trainable(cluster: RealCluster) -> int:
-    return int(_trimtab(cluster, "retrain", "preview")["snapshot"].get("train_pairs", 0))
+    return int(trimtab(cluster, "retrain", "preview")["snapshot"].get("train_pairs", 0))
 
 
 def _ended(cluster: RealCluster, run: str) -> dict[str, Any] | None:
-    found: dict[str, Any] = _trimtab(cluster, "retrain", "show", run)
+    found: dict[str, Any] = trimtab(cluster, "retrain", "show", run)
     return found if found.get("verdict") else None

@@ -5,52 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from openai import OpenAI
 
-from infra.demo.act_two import ActTwo, Director, Limits
-from infra.demo.audit import Audit, Sendings, audit, holdings
-from infra.demo.population import load
 from infra.demo.report import mined_rate
 from infra.demo.users import VERSION
-from infra.demo.watch import Watch
-from shared.gen.trimtab.retrain.v1 import retrain_pb2
+from tests.e2e.small_loop import SETTINGS, Played, play
 from tests.e2e.world import World, make_world
-
-SETTINGS = {
-    "TRIMTAB_DRIFT_REFERENCE_OBSERVATIONS": "12",
-    "TRIMTAB_DRIFT_MEAN_ROWS_BETWEEN_FALSE_ALARMS": "200",
-    "TRIMTAB_GATEWAY_UPSTREAM_TIMEOUT_S": "300",
-    "TRIMTAB_REWARD_MIN_PAIRS": "6",
-    "TRIMTAB_FEEDBACK_REWRITE_SAMPLES": "2",
-    "TRIMTAB_FEEDBACK_CANDIDATE_MAX_TOKENS": "40",
-    "TRIMTAB_FEEDBACK_UBR_SHARE": "0",
-    "TRIMTAB_FEEDBACK_FILTER_EVERY_S": "0.5",
-    "TRIMTAB_FEEDBACK_REWARD_MIN_PAIRS": "4",
-    "TRIMTAB_RETRAIN_MIN_PAIRS": "6",
-    "TRIMTAB_RETRAIN_LEAST_PAIRS": "4",
-    "TRIMTAB_RETRAIN_PAIRS_WAIT_S": "400",
-    "TRIMTAB_RETRAIN_MAX_PAIRS": "16",
-    "TRIMTAB_RETRAIN_MAX_STEPS": "6",
-    "TRIMTAB_RETRAIN_TRAIN_CONTROL": "false",
-    "TRIMTAB_RETRAIN_IN_CONTEXT_ARM": "false",
-    "TRIMTAB_EVALUATION_PROMPTS": "16",
-    "TRIMTAB_EVALUATION_PAIRS": "8",
-    "TRIMTAB_EVALUATION_ANSWER_TOKENS": "60",
-    "TRIMTAB_EVALUATION_REFUSAL_TOKENS": "12",
-    "TRIMTAB_REGISTRY_MIN_USERS": "4",
-    "TRIMTAB_REGISTRY_ROLLOUT_MAX_S": "40",
-}
-# Far above what a machine takes that does nothing else: where two cores serve all of it, and are busy with
-# other tests, the first pair was seen after two minutes.
-LIMITS = Limits(
-    calm_s=300, alarm_s=300, run_starts_s=450, run_ends_s=900, rollout_s=240, measure_s=180
-)
-Played = tuple[ActTwo, Audit, list[Any]]
-VERDICTS = ("promoted", "rolled back", "rejected by the gate")
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +35,7 @@ def played(world: World) -> Played:
 async def _play(world: World) -> Played:
     clients = world.clients()
     try:
-        before = await holdings(clients)
-        stage = world.stage(clients, "small")
-        population = load(Path(__file__).with_name("population.toml"))
-        act = await Director(stage, population, LIMITS).play()
-        sent = Sendings(len(act.book.conversations), act.book.turns, 0)
-        audited = await audit(clients, stage.progress, sent, before, limit_s=60.0)
-        return act, audited, await Watch(clients).mined(set(act.book.conversations))
+        return await play(clients, world.stage(clients, "small"))
     finally:
         await clients.close()
 
@@ -86,22 +43,12 @@ async def _play(world: World) -> Played:
 pytestmark = pytest.mark.timeout(2400)
 
 
-def test_an_alarm_starts_a_run_that_comes_to_a_verdict(
-    played: Played,
-) -> None:
-    act, _, _ = played
-    assert act.alarm is not None, act.problem
-    assert act.alarm.log_e >= act.alarm.log_threshold
-    assert act.run is not None, act.problem
-    assert act.run.trigger.kind == retrain_pb2.TRIGGER_KIND_DRIFT
-    assert act.run.snapshot.train_pairs >= 4
-    assert act.verdict in VERDICTS, act.problem
+def test_an_alarm_starts_a_run_that_comes_to_a_verdict(played: Played) -> None:
+    played.came_to_a_verdict()
 
 
-def test_the_verdict_follows_from_the_figures(
-    played: Played,
-) -> None:
-    act, _, _ = played
+def test_the_verdict_follows_from_the_figures(played: Played) -> None:
+    act = played.act
     assert act.run is not None, act.problem
     passed = all(line.verdict == "pass" for line in act.run.gate if line.rule)
     if act.verdict == "rejected by the gate":
@@ -114,19 +61,12 @@ def test_the_verdict_follows_from_the_figures(
     assert promoted is (act.verdict == "promoted")
 
 
-def test_users_noticed_nothing_but_the_answers(
-    played: Played,
-) -> None:
-    act, _, _ = played
-    assert act.book.failures == []
-    known = {act.first_champion, act.run.model_version if act.run else ""}
-    assert {version for _, version in act.book.calls} <= known
+def test_users_noticed_nothing_but_the_answers(played: Played) -> None:
+    played.users_noticed_nothing_but_the_answers()
 
 
-def test_dissatisfaction_rose_with_the_shift(
-    played: Played,
-) -> None:
-    act, _, mined = played
+def test_dissatisfaction_rose_with_the_shift(played: Played) -> None:
+    act, mined = played.act, played.mined
     calm = {name for name, phase in act.book.conversations.items() if phase == "calm"}
     before = mined_rate(one for one in mined if one.conversation_id in calm)
     after = mined_rate(one for one in mined if one.conversation_id not in calm)
@@ -134,17 +74,14 @@ def test_dissatisfaction_rose_with_the_shift(
     assert after.value > before.value + 0.2
 
 
-def test_counts_add_up_from_stage_to_stage(
-    played: Played,
-) -> None:
-    _, audited, _ = played
-    assert [(one.words, one.left, one.right) for one in audited.wrong] == []
+def test_counts_add_up_from_stage_to_stage(played: Played) -> None:
+    played.counts_add_up_from_stage_to_stage()
 
 
 def test_any_two_versions_are_compared_on_the_replicas_that_serve(
     world: World, played: Played
 ) -> None:
-    act, _, _ = played
+    act = played.act
     assert act.run is not None, act.problem
     version = act.run.model_version
     line = ("models", "compare", version, act.first_champion)
