@@ -55,7 +55,8 @@ class Version:
         """The version as if everyone got these weights of it."""
         if self.composition is None:
             return self
-        return Version(f"{self.name}/{served}", served)
+        own = served == self.served_name
+        return Version(self.name if own else f"{served} in {self.name}", served)
 
 
 @dataclass(frozen=True, slots=True)

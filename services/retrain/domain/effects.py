@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from statistics import NormalDist
 
-from services.retrain.domain.runs import GateCheck
+from services.retrain.domain.runs import GAINS, GateCheck
 from shared.language.estimates import Estimate
 from shared.language.groups import EVERYONE_ELSE, Reach, are_apart, is_segment, is_wish, wish_of
 from shared.language.interests import ConflictRule, Interests, SmallGroups
@@ -235,7 +235,7 @@ def _must_gain(one: Estimate, sure: float) -> GateCheck:
     verdict = PASS if one.low > 0.5 else FAIL if one.high < 0.5 else UNSURE
     if one.confidence < sure:
         verdict = UNSURE
-    return GateCheck(one, "low > 0.5", 0.5, verdict, f"trained for them alone: {_figures(one)}")
+    return GateCheck(one, f"{GAINS}0.5", 0.5, verdict, f"trained for them alone: {_figures(one)}")
 
 
 def _is_risk(line: GateCheck) -> bool:
@@ -313,7 +313,7 @@ def _one_gains(found: Sequence[Estimate], sure: float) -> GateCheck:
     """Which group is worst off with the champion, its users say in the rollout; here, some group must gain."""
     best = max(found, key=lambda one: one.low)
     verdict = PASS if best.low > 0.5 and best.confidence >= sure else UNSURE
-    return GateCheck(best, "low > 0.5 for one group", 0.5, verdict, _figures(best))
+    return GateCheck(best, f"{GAINS}0.5 for one group", 0.5, verdict, _figures(best))
 
 
 def _figures(one: Estimate) -> str:

@@ -24,7 +24,7 @@ from services.retrain.domain.effects import (
     helped_alone,
 )
 from services.retrain.domain.rules import Thresholds
-from services.retrain.domain.runs import GateCheck
+from services.retrain.domain.runs import GAINS, GateCheck
 from shared.language.estimates import Estimate
 from shared.language.groups import Reach
 from shared.language.interests import ConflictRule, Interests
@@ -154,7 +154,7 @@ def verdict_of(lines: Sequence[GateCheck]) -> str:
 def _above(figures: Figures, name: str, threshold: float, least: int, sure: float) -> GateCheck:
     """The interval must lie above the threshold; with fewer than `least` cases the line is only
     informative."""
-    rule, found = f"low > {threshold:g}", figures.get(name)
+    rule, found = f"{GAINS}{threshold:g}", figures.get(name)
     if found is None:
         return _missing(name, rule, threshold, required=least <= 1)
     if found.count < least:

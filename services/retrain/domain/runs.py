@@ -46,6 +46,10 @@ class Trigger:
     detail: str
 
 
+# How the rules of lines begin that a version passes by gaining something, and not by losing nothing.
+GAINS = "low > "
+
+
 @dataclass(frozen=True, slots=True)
 class GateCheck:
     """`verdict` is "pass", "fail" or "not_enough_evidence"."""
@@ -56,6 +60,10 @@ class GateCheck:
     verdict: str
     words: str
     required: bool = True
+
+    @property
+    def asks_for_a_gain(self) -> bool:
+        return self.rule.startswith(GAINS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,6 @@ from services.retrain.domain.runs import Run, Tried
 
 # As many as are worth an evaluation each, and how far an adapter may be overdriven.
 _MOST, _GREATEST = 5, 2.0
-# How the gate's rules begin by which a version must gain.
-_GAIN = "low > "
 
 
 def checked(strengths: tuple[float, ...]) -> tuple[float, ...]:
@@ -43,8 +41,8 @@ def is_worth_another(run: Run) -> bool:
         return False
     if run.rules.thresholds.strengths[place] > run.strength:
         return run.verdict == "not_enough_evidence"
-    stood = [line.rule for line in run.gate if line.required and line.verdict != "pass"]
-    return not any(rule.startswith(_GAIN) for rule in stood)
+    stood = [line for line in run.gate if line.required and line.verdict != "pass"]
+    return not any(line.asks_for_a_gain for line in stood)
 
 
 def at_next_strength(run: Run) -> Run:

@@ -56,11 +56,11 @@ def test_a_groups_win_rate_is_by_its_own_reward() -> None:
 def test_a_wish_rate_counts_what_was_asked_for() -> None:
     """By the groups' names, against what the champion gives each."""
     asked = [prompt(f"u{n}") for n in range(4)]
-    lists = Version("assistant-v0/lists", "lists")
+    lists = Version("lists in assistant-v0", "lists")
     champion = replace(OLD, composition=Composition.by_group({"wants.form=list": "lists"}, "base"))
     written = {
         NEW: ["- one\n- two", "one and two", "1. one", "one two three"],
-        Version("assistant-v0/base", "base"): ["one", "one and two", "one and two", "one two"],
+        OLD: ["one", "one and two", "one and two", "one two"],
         lists: ["* one", "- one", "one", "1) one"],
     }
     groups = ["everyone else", "wants.form=list", "wants.length=shorter", "wants.tone=formal"]
