@@ -1,16 +1,21 @@
-"""The platform on the real node, as tests reach it: through its Services, and by its command line."""
+"""The platform on the real node, as tests reach it: by the README, its Services, and its command line."""
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from infra.kubernetes.cluster import Cluster
+from infra.kubernetes.processes import run
 from infra.kubernetes.real_cluster import RealCluster
+from infra.kubernetes.tools import tool
+from infra.local.paths import REPO
 from tests.chart.platform_images import SMALL, load_all, write_values
 
 NAMESPACE = "trimtab"
@@ -20,11 +25,25 @@ def installed(cluster: RealCluster, own: Path, env: Mapping[str, str]) -> Iterat
     """By the small values and what the node lacks; every service is told `env`."""
     load_all(cluster)
     cluster.add_volumes(6)
-    where = ("trimtab", str(SMALL.parent), "-n", NAMESPACE, "--create-namespace")
-    values = ("-f", str(SMALL), "-f", str(write_values(own, env)))
-    cluster.helm("install", *where, *values, "--wait", "--timeout", "20m")
+    more = f" -f {write_values(own, env)} --timeout 20m"
+    in_a_shell(cluster, of_the_readme("helm install trimtab") + more, timeout_s=1500)
     yield cluster
-    cluster.helm("uninstall", "trimtab", "-n", NAMESPACE, "--wait")
+    cluster.helm("uninstall", "trimtab", "-n", NAMESPACE, "--wait", "--ignore-not-found")
+
+
+def in_a_shell(cluster: RealCluster, commands: str, timeout_s: float = 300.0) -> str:
+    """What they print, run in the root of the repository. Raises CommandFailed."""
+    programs = [f'{name}() {{ {tool(name)} "$@"; }}' for name in ("kubectl", "helm")]
+    script = "\n".join(["set -euo pipefail", f"cd {REPO}", *programs, commands])
+    return run(["bash", "-c", script], environment=cluster.environment(), timeout_s=timeout_s)
+
+
+def of_the_readme(begins: str) -> str:
+    """The command of the chart's README that begins so."""
+    text = (SMALL.parent / "README.md").read_text()
+    found = re.search(rf"(?:`|^ *)({re.escape(begins)}(?:\\\n|[^`\n])*)", text, re.MULTILINE)
+    assert found is not None, begins
+    return found[1]
 
 
 def pods(cluster: RealCluster) -> list[dict[str, Any]]:
@@ -72,3 +91,13 @@ def training_jobs(cluster: RealCluster) -> list[str]:
         for job in cluster.get("jobs", namespace=NAMESPACE)["items"]
         if job["metadata"]["labels"].get("app.kubernetes.io/component") == "training"
     ]
+
+
+def left_of(cluster: Cluster, namespace: str = NAMESPACE) -> set[str]:
+    """Every object of the release, of whatever kind."""
+    kinds = cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
+    found = cluster.kubectl(
+        "-n", namespace, "get", ",".join(kinds), "-l", "app.kubernetes.io/instance=trimtab",
+        "-o", "name", "--ignore-not-found",
+    )  # fmt: skip
+    return set(found.split())

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from infra.kubernetes.cluster import CommandFailed, FakeCluster
+from tests.chart.on_the_node import left_of
 from tests.chart.rendering import (
     CHART,
     FILES,
@@ -150,16 +151,6 @@ def volumes_for_claims(cluster: FakeCluster, namespace: str) -> Iterator[None]:
         cluster.kubectl("delete", "pv", *names, "--wait=false")
 
 
-def left(cluster: FakeCluster, namespace: str) -> set[str]:
-    """Every object of the release, of whatever kind."""
-    kinds = cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
-    found = cluster.kubectl(
-        "-n", namespace, "get", ",".join(kinds), "-l", "app.kubernetes.io/instance=trimtab",
-        "-o", "name", "--ignore-not-found",
-    )  # fmt: skip
-    return set(found.split())
-
-
 def test_an_uninstall_leaves_what_was_stored_and_an_installation_finds_it_again(
     cluster: FakeCluster, namespace: str, tmp_path: Path
 ) -> None:
@@ -175,7 +166,7 @@ def test_an_uninstall_leaves_what_was_stored_and_an_installation_finds_it_again(
         claims += [f"data-trimtab-{name}-0" for name in ("kafka", "postgresql", "mlflow")]
         kept = {f"persistentvolumeclaim/{name}" for name in claims}
         kept |= {"secret/trimtab-secrets", "secret/trimtab-postgresql"}
-        assert left(cluster, namespace) - {"pod/trimtab-test"} == kept
+        assert left_of(cluster, namespace) - {"pod/trimtab-test"} == kept
         install(cluster, namespace, str(path))
         assert cluster.get("secret", "trimtab-postgresql", namespace)["data"] == password
 

@@ -11,7 +11,15 @@ import pytest
 
 from infra.kubernetes.cluster import CommandFailed
 from infra.kubernetes.real_cluster import RealCluster
-from tests.chart.on_the_node import NAMESPACE, Client, pods, training_jobs, trimtab
+from tests.chart.on_the_node import (
+    NAMESPACE,
+    Client,
+    in_a_shell,
+    of_the_readme,
+    pods,
+    training_jobs,
+    trimtab,
+)
 from tests.chart.platform_images import SMALL
 from tests.polling import until
 
@@ -35,7 +43,7 @@ def test_all_parts_are_ready(platform: RealCluster) -> None:
 
 
 def test_the_checks_of_the_chart_pass(platform: RealCluster) -> None:
-    told = platform.helm("test", "trimtab", "-n", NAMESPACE, "--logs", "--timeout", "5m")
+    told = in_a_shell(platform, of_the_readme("helm test trimtab"))
     assert "Phase:          Succeeded" in told
     assert "chat:" in told
     assert "DOWN" not in told
@@ -144,7 +152,7 @@ def test_what_a_job_trained_serves_as_it_was_trained(platform: RealCluster, trai
 
 
 def test_a_replica_that_is_added_serves_every_version(platform: RealCluster, trained: str) -> None:
-    more = ("--reuse-values", "--set", "vllm.replicas=2", "--wait", "--timeout", "20m")
+    more = ("--reuse-values", "--set", "vllm.replicas=2", "--atomic", "--timeout", "20m")
     platform.helm("upgrade", "trimtab", str(SMALL.parent), "-n", NAMESPACE, *more)
     proofs = until(lambda: _proofs(platform, trained), "both replicas' answers", 300)
     assert [proof["serves"] for proof in proofs] == ["SERVES_AS_TRAINED"] * 2, proofs
