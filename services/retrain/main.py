@@ -186,7 +186,9 @@ def trainer_of(common: CommonSettings, settings: RetrainSettings) -> PolicyTrain
     template = read(settings.job_template, settings.trainer)
     try:
         template.check_mounts(folders.root)
-        return JobTrainer(folders, connect(settings.job_namespace), template)
+        return JobTrainer(
+            folders, connect(settings.job_namespace), template, owner=settings.job_owner
+        )
     except ValueError as error:
         stop("TRIMTAB_RETRAIN_JOB_TEMPLATE", str(error))
     except FailedPrecondition as error:

@@ -40,6 +40,9 @@ class RetrainSettings(ServiceSettings):
     # Where jobs are made; empty: the service's own namespace.
     job_namespace: str = Field(default="", pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$")
 
+    # A ConfigMap there: with it, Kubernetes deletes the jobs; empty: none.
+    job_owner: str = ""
+
     # Triggers and what follows apply to policies that do not set them themselves.
     # A cron expression in UTC (empty: never); new pairs since the last snapshot (0: never).
     schedule: str = ""

@@ -71,11 +71,16 @@ def test_retrain_may_start_and_watch_trainings_and_nothing_else() -> None:
         ("batch", "jobs"): verbs,
         ("", "pods"): {"get", "list"},
         ("", "pods/log"): {"get"},
+        ("", "configmaps"): {"get"},
     }
     assert rules_of(of_kind(rendered("one-gpu"), "Role")["retrain"]) == jobs
     by_trainer = rendered("one-gpu", "retrain.trainer=trainjob")
     wanted = jobs | {("trainer.kubeflow.org", "trainjobs"): verbs}
     assert rules_of(of_kind(by_trainer, "Role")["retrain"]) == wanted
+    rules = of_kind(by_trainer, "Role")["retrain"]["rules"]
+    (of_config_maps,) = [one for one in rules if one["resources"] == ["configmaps"]]
+    assert of_config_maps["resourceNames"] == ["trial-trimtab-training-job"]
+    assert "training-job" in of_kind(by_trainer, "ConfigMap")
     binding = of_kind(by_trainer, "RoleBinding")["retrain"]
     assert [one["name"] for one in binding["subjects"]] == ["trial-trimtab-retrain"]
 

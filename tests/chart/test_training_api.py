@@ -17,6 +17,8 @@ from shared.language.errors import (
 )
 from tests.chart.training import RULES, account
 from tests.contract.retrain.clusters import ClusterContract, named
+from tests.polling import until
+from tests.unit.retrain.cluster import OWNER
 
 
 @pytest.fixture
@@ -31,6 +33,18 @@ def api(kubeconfig: Path, namespace: str) -> KubernetesApi:
 
 class TestKubernetesApi(ClusterContract):
     pass
+
+
+def test_a_job_goes_with_its_owner(cluster: FakeCluster, namespace: str, api: KubernetesApi):
+    cluster.kubectl("-n", namespace, "create", "configmap", OWNER)
+    owned, other = named("a", "run-1"), named("b", "run-1")
+    owned["metadata"]["ownerReferences"] = [api.owner(OWNER)]
+    api.create(JOB, owned)
+    api.create(JOB, other)
+    cluster.kubectl("-n", namespace, "delete", "configmap", OWNER)
+    until(lambda: api.get(JOB, "a") is None, "the end of the job")
+    assert api.get(JOB, "b") is not None
+    assert api.owner(OWNER) is None
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from services.retrain.adapters.training_folder import TrainingFolders
 from services.retrain.domain.runs import Run
 from services.retrain.domain.training import Trained
 from tests.polling import until
-from tests.unit.retrain.cluster import NAME, PLAN, finish, manifest, run_of, say
+from tests.unit.retrain.cluster import NAME, OWNER, PLAN, finish, manifest, run_of, say
 
 ACCOUNT = "retrain"
 # All that retrain may do.
@@ -33,6 +33,7 @@ RULES = [
     },
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
     {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [OWNER], "verbs": ["get"]},
     {
         "apiGroups": ["trainer.kubeflow.org"],
         "resources": ["trainjobs"],

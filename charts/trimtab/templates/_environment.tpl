@@ -108,6 +108,7 @@ TRIMTAB_{{ $name | upper }}_URL: {{ printf "%s://%s:%v" $scheme (include "trimta
 - {name: TRIMTAB_RETRAIN_TRAINER, value: {{ $root.Values.retrain.trainer | quote }}}
 {{- if ne $root.Values.retrain.trainer "process" }}
 - {name: TRIMTAB_RETRAIN_JOB_TEMPLATE, value: /etc/trimtab/training/job.yaml}
+- {name: TRIMTAB_RETRAIN_JOB_OWNER, value: {{ include "trimtab.host" (list $root "training-job") }}}
 {{- end }}
 {{- end }}
 {{- end -}}

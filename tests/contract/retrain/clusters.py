@@ -9,7 +9,7 @@ import pytest
 from services.retrain.adapters.cluster.api import JOB, TRAIN_JOB, Cluster
 from shared.language.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from tests.polling import until
-from tests.unit.retrain.cluster import manifest, train_job
+from tests.unit.retrain.cluster import OWNER, manifest, train_job
 
 UNKNOWN = replace(TRAIN_JOB, version="v9")
 
@@ -38,6 +38,9 @@ class ClusterContract:
         api.delete(JOB, "a", uid)
         until(lambda: api.get(JOB, "a") is None, "the end of the job")
         api.delete(JOB, "a", uid)
+
+    def test_an_owner_that_is_not_there_is_none(self, api: Cluster):
+        assert api.owner(OWNER) is None
 
     def test_jobs_are_found_by_labels(self, api: Cluster):
         assert api.having(JOB, "trimtab/run") == []

@@ -21,6 +21,8 @@ from tests.unit.retrain.pairs import START
 
 PLAN = TrainingPlan(max_steps=3)
 NAME = "trimtab-run-1-dpo"
+# The ConfigMap with which jobs are deleted.
+OWNER = "training-job"
 
 
 def manifest(**spec: Any) -> Json:
@@ -99,6 +101,7 @@ class Play:
     now: float = 0.0
     acts: Iterator[Callable[[], object]] = field(default_factory=lambda: iter(()))
     is_stopped: bool = False
+    owner: str = ""
 
     @property
     def training(self) -> Path:
@@ -118,7 +121,7 @@ class Play:
         template = read(str(path), "job" if self.kind == JOB else "trainjob")
         pace = Pace(look_every_s, 15.0, 60.0, lambda: self.now, self._sleep)
         folders = TrainingFolders(self.folder / "runs", Path("/models/base"))
-        return JobTrainer(folders, self.cluster, template, pace)
+        return JobTrainer(folders, self.cluster, template, pace, self.owner)
 
     def train(self, *acts: Callable[[], object], run: Run | None = None) -> Trained:
         """Each of `acts` is done between two looks; the last one must end the training."""

@@ -21,6 +21,7 @@ from shared.language.errors import (
 )
 from tests.unit.retrain.cluster import (
     NAME,
+    OWNER,
     PLAN,
     Play,
     ended,
@@ -58,6 +59,27 @@ def test_a_training_is_one_job_with_the_template_and_its_own_name_labels_and_arg
     assert (asked["snapshot"], asked["base_model"]) == ("/snapshots/a", "/models/base")
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     assert job["metadata"]["annotations"]["trimtab/job-digest"] == digest
+
+
+def test_a_job_is_its_owners_if_there_is_one(play: Play):
+    play.owner = OWNER
+    play.train(play.finish)
+    (job,) = play.cluster.created
+    assert "ownerReferences" not in job["metadata"]
+    play.cluster.jobs.clear()
+    (play.training / "done.json").unlink()
+    play.cluster.config_maps[OWNER] = "uid-9"
+    play.train(play.finish)
+    named = {"apiVersion": "v1", "kind": "ConfigMap", "name": OWNER, "uid": "uid-9"}
+    assert play.job["metadata"]["ownerReferences"] == [named]
+
+
+def test_who_may_not_see_the_owner_makes_no_job_that_would_outlive_it(play: Play):
+    play.owner = OWNER
+    play.cluster.refused = {"get configmaps"}
+    with pytest.raises(PermissionDenied, match="get configmaps"):
+        play.train(play.finish)
+    assert play.cluster.created == []
 
 
 def test_what_was_trained_once_is_not_trained_again(play: Play):

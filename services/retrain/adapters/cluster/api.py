@@ -47,6 +47,9 @@ class Cluster(Protocol):
     def having(self, kind: Kind, labels: str) -> list[Json]:
         """Those that a label selector matches."""
 
+    def owner(self, config_map: str) -> Json | None:
+        """A reference to that ConfigMap, with which is deleted what it owns; None if there is none."""
+
     def delete(self, kind: Kind, name: str, uid: str) -> None:
         """Asks for it. The object stays, with a time of deletion, until its pods are gone. Nothing happens if
         it is gone, or if another one has taken its name."""

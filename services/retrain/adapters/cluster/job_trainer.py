@@ -52,10 +52,13 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class JobTrainer:
+    """`owner`: the ConfigMap with which jobs are deleted, if it is, or empty."""
+
     folders: TrainingFolders
     cluster: Cluster
     template: Template
     pace: Pace = field(default_factory=Pace)
+    owner: str = ""
 
     def train(
         self,
@@ -198,6 +201,8 @@ class _Job:
             annotations,
             ["--job", str(self.training.job_file)],
         )
+        if owner := self.trainer.owner and self.trainer.cluster.owner(self.trainer.owner):
+            manifest["metadata"]["ownerReferences"] = [owner]
         with suppress(AlreadyExists):  # the next look sees whose it is
             self.trainer.cluster.create(self.trainer.kind, manifest)
         return f"asked the cluster for the job {self.name}"

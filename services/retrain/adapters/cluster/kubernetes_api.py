@@ -69,6 +69,20 @@ class KubernetesApi:
         )
         return list(found["items"])
 
+    def owner(self, config_map: str) -> Json | None:
+        try:
+            answer = self._ask(
+                "get configmaps",
+                self._core.read_namespaced_config_map,
+                config_map,
+                self._namespace,
+                _preload_content=False,
+            )
+        except NotFound:
+            return None
+        uid = json.loads(answer.data)["metadata"]["uid"]
+        return {"apiVersion": "v1", "kind": "ConfigMap", "name": config_map, "uid": uid}
+
     def delete(self, kind: Kind, name: str, uid: str) -> None:
         with suppress(NotFound, AlreadyExists):  # a conflict: the name is another object's now
             self._ask(

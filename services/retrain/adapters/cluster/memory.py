@@ -21,12 +21,13 @@ from shared.language.errors import (
 
 @dataclass
 class MemoryCluster:
-    """`refused`: what RBAC does not allow, such as "create jobs.batch". While `lingers`, deleted jobs stay,
-    with a time of deletion."""
+    """`refused`: what RBAC does not allow, such as "create jobs.batch". `config_maps`: uids by name. While
+    `lingers`, deleted jobs stay, with a time of deletion."""
 
     namespace: str = "default"
     kinds: tuple[Kind, ...] = (JOB,)
     jobs: dict[tuple[Kind, str], Json] = field(default_factory=dict)
+    config_maps: dict[str, str] = field(default_factory=dict)
     pods_by_labels: dict[str, list[Json]] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
     created: list[Json] = field(default_factory=list)
@@ -61,6 +62,12 @@ class MemoryCluster:
             if (has := (one["metadata"].get("labels") or {}).get(key)) is not None
             and (not value or has == value)
         ]
+
+    def owner(self, config_map: str) -> Json | None:
+        self._asked("get", "configmaps")
+        uid = self.config_maps.get(config_map)
+        named = {"apiVersion": "v1", "kind": "ConfigMap", "name": config_map}
+        return None if uid is None else {**named, "uid": uid}
 
     def delete(self, kind: Kind, name: str, uid: str) -> None:
         self._asked("delete", kind)
