@@ -107,7 +107,7 @@ test-chart: parts ## Run the chart's tests on a Kubernetes with fake nodes, and 
 	@$(PY) -m infra.kubernetes tools >/dev/null
 	$(PYTEST) -m "not platform" -rs tests/chart
 
-test-platform: parts ## Install the chart's small values on a real node and chat with it (root, Go, Debian's packages)
+test-platform: parts ## Install the chart's small values on a real node and play the small loop there (root, Go, Debian's packages)
 	@$(PY) -m infra.kubernetes packages
 	@$(PY) -m infra.kubernetes tools >/dev/null
 	$(PYTEST) -m platform tests/chart

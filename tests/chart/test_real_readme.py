@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import suppress
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.polling import until
 
 pytestmark = [pytest.mark.real_node, pytest.mark.platform, pytest.mark.timeout(3600)]
 
-CLAIMS = "trimtab-adapters trimtab-trainings trimtab-archive"
+CLAIMS = "trimtab-adapters trimtab-training trimtab-archive"
 TRIAL_CLAIMS = "data-trimtab-kafka-0 data-trimtab-postgresql-0 data-trimtab-mlflow-0"
 
 
@@ -50,9 +51,16 @@ def test_an_uninstall_leaves_what_it_says_and_that_can_be_deleted(platform: Real
     in_a_shell(platform, of_the_readme("helm uninstall trimtab") + " --wait")
     kept = {f"persistentvolumeclaim/{one}" for one in f"{CLAIMS} {TRIAL_CLAIMS}".split()}
     kept |= {"secret/trimtab-secrets", "secret/trimtab-postgresql"}
-    until(lambda: _left(platform) == kept, f"no more than {sorted(kept)}", 120)
+    assert _left_at_last(platform, kept) == kept
     in_a_shell(platform, of_the_readme("kubectl --namespace trimtab delete pvc,secret"))
-    until(lambda: not _left(platform), "nothing", 60)
+    assert _left_at_last(platform, set()) == set()
+
+
+def _left_at_last(platform: RealCluster, wanted: set[str]) -> set[str]:
+    """What is left of the release once it is no more than `wanted`, or after two minutes."""
+    with suppress(AssertionError):
+        until(lambda: _left(platform) == wanted, "the end of the rest", 120)
+    return _left(platform)
 
 
 def _left(platform: RealCluster) -> set[str]:
