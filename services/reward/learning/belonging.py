@@ -131,9 +131,11 @@ def _steepness(found: Belonging, table: Table, fold_of: Callable[[str], int]) ->
     margins = np.einsum("nd,nkd->nk", table.differences[rows], found.coefficients[folds[users]])
     words = np.einsum("uw,ukw->uk", table.asked, found.words[folds])
     before = words + np.log(np.maximum(found.shares, 1e-9))
-    for at in np.flatnonzero(levels == 0):
-        change = table.differences[rows][at : at + 1] * (2 * confidences[at] - 1)
-        before[users[at]] += found.changes[folds[users[at]]].log_ratios(change)[0]
+    changed = (table.differences[rows] * (2 * confidences - 1)[:, None])[levels == 0]
+    changing = users[levels == 0]
+    for fold, learnt in enumerate(found.changes[:EVERYBODY]):
+        mine = folds[changing] == fold
+        np.add.at(before, changing[mine], learnt.log_ratios(changed[mine]))
 
     def likelihood(times: float) -> float:
         logs = [
