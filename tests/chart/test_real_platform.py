@@ -59,7 +59,7 @@ def test_a_service_is_not_root_and_writes_to_its_own_folder_only(platform: RealC
     assert "Read-only file system" in refused.value.stderr
 
 
-def test_a_pod_has_no_token_of_the_api_server_unless_it_startstraining_jobs(
+def test_a_pod_has_no_token_of_the_api_server_unless_it_starts_trainings(
     platform: RealCluster,
 ) -> None:
     with_token = {
