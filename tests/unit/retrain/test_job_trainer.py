@@ -61,15 +61,16 @@ def test_a_training_is_one_job_with_the_template_and_its_own_name_labels_and_arg
     assert job["metadata"]["annotations"]["trimtab/job-digest"] == digest
 
 
-def test_a_job_is_its_owners_if_there_is_one(play: Play):
+def test_a_job_is_its_owners_and_is_not_made_while_there_is_none(play: Play):
+    """An uninstall deletes owner and job while the service still looks."""
     play.owner = OWNER
-    play.train(play.finish)
-    (job,) = play.cluster.created
-    assert "ownerReferences" not in job["metadata"]
-    play.cluster.jobs.clear()
-    (play.training / "done.json").unlink()
-    play.cluster.config_maps[OWNER] = "uid-9"
-    play.train(play.finish)
+
+    def owned() -> None:
+        assert play.cluster.created == []
+        play.cluster.config_maps[OWNER] = "uid-9"
+
+    play.train(owned, play.finish)
+    assert play.words[0] == f"waits for the ConfigMap {OWNER}, with which its jobs are deleted"
     named = {"apiVersion": "v1", "kind": "ConfigMap", "name": OWNER, "uid": "uid-9"}
     assert play.job["metadata"]["ownerReferences"] == [named]
 

@@ -52,7 +52,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class JobTrainer:
-    """`owner`: the ConfigMap with which jobs are deleted, if it is, or empty."""
+    """`owner`: the ConfigMap with which jobs are deleted; without it none is made. Empty: there is none."""
 
     folders: TrainingFolders
     cluster: Cluster
@@ -189,6 +189,11 @@ class _Job:
         return words.doing(found, pods)
 
     def _created(self) -> str:
+        owner = self.trainer.owner and self.trainer.cluster.owner(self.trainer.owner)
+        if owner is None:
+            # An uninstall has deleted it and its jobs, and this service is about to end: a job made now would
+            # belong to nobody.
+            return f"waits for the ConfigMap {self.trainer.owner}, with which its jobs are deleted"
         self.training.ask()
         annotations = {
             DIGEST: self.training.digest,
@@ -201,7 +206,7 @@ class _Job:
             annotations,
             ["--job", str(self.training.job_file)],
         )
-        if owner := self.trainer.owner and self.trainer.cluster.owner(self.trainer.owner):
+        if owner:
             manifest["metadata"]["ownerReferences"] = [owner]
         with suppress(AlreadyExists):  # the next look sees whose it is
             self.trainer.cluster.create(self.trainer.kind, manifest)
