@@ -131,11 +131,10 @@ def _steepness(found: Belonging, table: Table, fold_of: Callable[[str], int]) ->
     margins = np.einsum("nd,nkd->nk", table.differences[rows], found.coefficients[folds[users]])
     words = np.einsum("uw,ukw->uk", table.asked, found.words[folds])
     before = words + np.log(np.maximum(found.shares, 1e-9))
-    changed = (table.differences[rows] * (2 * confidences - 1)[:, None])[levels == 0]
-    changing = users[levels == 0]
+    changed = changes.believed(table.differences[rows], confidences)
     for fold, learnt in enumerate(found.changes[:EVERYBODY]):
-        mine = folds[changing] == fold
-        np.add.at(before, changing[mine], learnt.log_ratios(changed[mine]))
+        pairs = (levels == 0) & (folds[users] == fold)
+        np.add.at(before, users[pairs], learnt.log_ratios(changed[pairs]))
 
     def likelihood(times: float) -> float:
         logs = [

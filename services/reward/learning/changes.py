@@ -42,6 +42,12 @@ class Discriminants:
         return _log_ratios(changes @ self.coefficients.T + self.offsets, self.shares)
 
 
+def believed(differences: Array, confidences: Array) -> Array:
+    """(n, m): of better minus worse, the change that a pair of this confidence stands for."""
+    found: Array = differences * (2 * confidences - 1)[:, None]
+    return found
+
+
 def learn(changes: Array, weights: Array, of_row: Ints, k: int) -> Discriminants:
     """Of pairs whose users are of the groups `of_row` (n,), in 0..k-1, or of none (negative)."""
     return _Groups(changes, weights, of_row, k).discriminants()

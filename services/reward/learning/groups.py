@@ -9,7 +9,7 @@ ten rounds. Departures:
 other's reward): otherwise a flexible reward remembers its users and nobody moves.
 3. The first start sorts users along the main direction of their own gradients, the others are drawn
    by chance; the best likelihood wins.
-4. A group of fewer than `least_share` of the users (at least LEAST_USERS) is dissolved: a handful who act
+4. A group of fewer than _LEAST_SHARE of the users (at least LEAST_USERS) is dissolved: a handful who act
 together are not a group of people, and are left for trust.py to look at.
 5. The number of groups is the largest that makes clearly likelier what users said whom no reward has seen
    (`choose`). Two groups that order answers alike are one.
@@ -42,6 +42,8 @@ from services.reward.learning.patience import (
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 LEAST_USERS = 3
+_LEAST_SHARE = 0.03
+_ROUNDS = 10
 _USER_FOLDS = 5
 # A hundred times as likely, or one group less is the answer.
 _CLEARLY = float(np.log(100))
@@ -79,8 +81,7 @@ class Comparisons:
     @property
     def changes(self) -> Array:
         """(n, d): from the worse answer to the better, as far as the order is believed."""
-        found: Array = self.differences * (2 * self.confidences - 1)[:, None]
-        return found
+        return changes.believed(self.differences, self.confidences)
 
     def where(self, rows: NDArray[np.bool_]) -> Comparisons:
         """Users keep their numbers."""
@@ -167,31 +168,21 @@ def group(
     l2: float,
     seed: int = 0,
     starts: int = 6,
-    rounds: int = 10,
-    least_share: float = 0.03,
 ) -> Grouping:
     """At most `k` groups: those that are too small are dissolved, those that order alike are one."""
-    found = _found(data, k, l2, seed, starts, rounds, least_share)
+    found = _found(data, k, l2, seed, starts)
     if found.count < 2:
         return found
-    told_apart = _em(data, found.of_user, found.count, l2, rounds, by_changes=True)
-    told_apart = _settled(data, told_apart, l2, least_share, by_changes=True)
+    told_apart = _em(data, found.of_user, found.count, l2, by_changes=True)
+    told_apart = _settled(data, told_apart, l2, by_changes=True)
     return told_apart if told_apart.count == found.count else found
 
 
-def _found(
-    data: Comparisons,
-    k: int,
-    l2: float,
-    seed: int,
-    starts: int,
-    rounds: int = 10,
-    least_share: float = 0.03,
-) -> Grouping:
+def _found(data: Comparisons, k: int, l2: float, seed: int, starts: int) -> Grouping:
     """By what users prefer and ask for."""
     everybody = np.zeros(data.user_count, dtype=np.int64)
     if k == 1:
-        return _settled(data, _em(data, everybody, 1, l2, rounds), l2, least_share)
+        return _settled(data, _em(data, everybody, 1, l2), l2)
     rng = np.random.default_rng([seed, k])
     found = []
     for start in range(starts):
@@ -204,9 +195,9 @@ def _found(
             of_user = asking.most_asked(data.asked, k)
         else:
             of_user = rng.integers(k, size=len(everybody))
-        found.append(_em(data, of_user, k, l2, rounds))
+        found.append(_em(data, of_user, k, l2))
     best = max(found, key=lambda one: one.log_likelihood)
-    return _settled(data, best, l2, least_share)
+    return _settled(data, best, l2)
 
 
 def choose(data: Comparisons, most: int, l2: float, seed: int = 0) -> tuple[int, list[float]]:
@@ -269,7 +260,13 @@ def _by_margins(
 
 
 def _em(
-    data: Comparisons, of_user: Ints, k: int, l2: float, rounds: int, *, by_changes: bool = False
+    data: Comparisons,
+    of_user: Ints,
+    k: int,
+    l2: float,
+    rounds: int = _ROUNDS,
+    *,
+    by_changes: bool = False,
 ) -> Grouping:
     """The users' groups after at most `rounds`, with the likelihood of the last E step; without rewards."""
     half, everyone = _halves(data), np.arange(data.user_count)
@@ -343,10 +340,10 @@ def _unlike_start(data: Comparisons, k: int, l2: float) -> Ints:
 
 
 def _settled(
-    data: Comparisons, found: Grouping, l2: float, least_share: float, *, by_changes: bool = False
+    data: Comparisons, found: Grouping, l2: float, *, by_changes: bool = False
 ) -> Grouping:
     """Small groups dissolved, those of one taste joined, the largest first, one reward each on all rows."""
-    least = max(LEAST_USERS, least_share * data.user_count)
+    least = max(LEAST_USERS, _LEAST_SHARE * data.user_count)
     of_user, everyone = found.of_user, np.arange(data.user_count)
     while True:
         sizes = np.bincount(of_user)
