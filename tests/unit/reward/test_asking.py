@@ -15,6 +15,7 @@ from services.reward.adapters.sql_models import SqlModelWriter, weights_file
 from services.reward.app.featurising import Featuriser
 from services.reward.app.training import TrainModel
 from services.reward.domain import Answer, TrainingRules
+from services.reward.learning import changes
 from services.reward.learning.asking import (
     NOWHERE,
     by_group,
@@ -97,16 +98,18 @@ def two_tastes() -> tuple[Comparisons, Ints]:
     return Comparisons(differences, np.ones(48), np.ones(48), users, np.zeros(48)), wish
 
 
-def test_words_divide_whom_rewards_alone_cannot() -> None:
+def test_words_divide_whom_rewards_alone_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
     data, wish = two_tastes()
     asked = (wish[:, None] == [0, 1]).astype(float)
     asked[::3] = 0  # every third says nothing
     spoken = replace(data, asked=asked)
     assert (choose(data, 2, 0.01)[0], choose(spoken, 2, 0.01)[0]) == (1, 2)
-    assert (group(data, 2, 0.01).of_user == wish).mean() < 0.9
     found = group(spoken, 2, 0.01)
     assert found.of_user.tolist() == wish.tolist()
     assert found.asked.tolist() == [[10, 0], [0, 6]]
+    monkeypatch.setattr(changes, "by_group", lambda *rows: np.zeros((24, rows[-1])))
+    assert (group(data, 2, 0.01).of_user == wish).mean() < 0.7
+    assert group(spoken, 2, 0.01).of_user.tolist() == wish.tolist()
 
 
 def test_without_words_all_is_as_before() -> None:
@@ -222,10 +225,10 @@ def without_words(weights: bytes) -> bytes:
 def test_words_and_changes_of_a_model_are_kept_and_older_models_have_none() -> None:
     service = RewardService()
     service.train()
-    changes = [
+    by_fold = [
         Discriminants(np.full((2, 1), n), np.full(2, -n), np.array([0.5, 0.5])) for n in (1.0, 2.0)
     ]
-    learnt = replace(of_two(), changes=tuple(changes))
+    learnt = replace(of_two(), changes=tuple(by_fold))
     model = replace(service.models.load("local", 1), tastes=model_of_two(), belonging=learnt)
     with service.database.begin() as transaction:
         version = SqlModelWriter(transaction).add("local", model).version

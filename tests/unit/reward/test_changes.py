@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from math import exp, log
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from services.reward.learning import changes
 from services.reward.learning.belonging import EVERYBODY, Belonging
 from services.reward.learning.changes import Discriminants, by_group, learn
-from services.reward.learning.groups import Comparisons, Grouping, choose, group
+from services.reward.learning.groups import Grouping, choose, group
 from services.reward.learning.patience import Patience
 from services.reward.learning.people import preferences
 from services.reward.learning.table import Surface, build, taste_space
@@ -99,20 +100,21 @@ def test_probabilities_by_how_answers_were_changed() -> None:
     assert found.probabilities(*rows, 0)[0] == pytest.approx(first / (first + second))
 
 
-def test_habits_of_rewriting_make_no_group() -> None:
-    """Forty users who all prefer more of the first feature; the second half's rewrites have more of the second,
-    which nobody minds or likes in what they judge."""
-    rng = np.random.default_rng(1)
-    users, judging = np.repeat(np.arange(40), 2), np.repeat(np.arange(40), 8)
-    pairs = rng.normal([1.0, 0.0], 0.4, size=(80, 2))
-    pairs[users >= 20, 1] += 0.5
-    answers = rng.normal(size=(320, 2))
-    levels = np.where(answers[:, 0] + rng.logistic(0, 0.5, 320) > 0, 1.0, -1.0)
-    data = Comparisons(
-        np.vstack([pairs, answers * levels[:, None]]), np.ones(400), np.ones(400),
-        np.concatenate([users, judging]), np.concatenate([np.zeros(80), levels]),
-    )  # fmt: skip
-    assert choose(data, 2, 0.01)[0] == 1
+def test_how_many_groups_there_are_is_told_without_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However differently answers are rewritten, that founds no group."""
+    said = talk(people({BRIEF: 0.5, THOROUGH: 0.5}, 40, 1), 1)
+    table = build([Surface()], preferences(said.pairs, said.judged), lambda _: None)
+    data, asked = taste_space(table), list[int]()
+
+    def heard(*rows: Any) -> Any:
+        asked.append(rows[-1])
+        return by_group(*rows)
+
+    monkeypatch.setattr(changes, "by_group", heard)
+    assert choose(data, 3, 0.01)[0] == 2
+    assert asked == []
+    assert group(data, 2, 0.01).count == 2
+    assert set(asked) == {2}
 
 
 def found_rightly(users: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> tuple[float, float]:
