@@ -12,7 +12,6 @@ from infra.demo.clients import Clients
 from infra.demo.population import load
 from infra.demo.stage import Stage
 from infra.demo.watch import Watch
-from shared.gen.trimtab.retrain.v1 import retrain_pb2
 
 SETTINGS = {
     "TRIMTAB_DRIFT_REFERENCE_OBSERVATIONS": "12",
@@ -54,24 +53,22 @@ class Played:
     audited: Audit
     mined: list[Any]
 
-    def came_to_a_verdict(self) -> None:
-        """By itself, from an alarm on."""
-        act = self.act
-        assert act.alarm is not None, act.problem
-        assert act.alarm.log_e >= act.alarm.log_threshold
-        assert act.run is not None, act.problem
-        assert act.run.trigger.kind == retrain_pb2.TRIGGER_KIND_DRIFT
-        assert act.run.snapshot.train_pairs >= 4
-        assert act.verdict in VERDICTS, act.problem
+    @property
+    def trigger(self) -> int:
+        """Of the run that the alarm started; why there is none, if there is none."""
+        assert self.act.run is not None, self.act.problem
+        return self.act.run.trigger.kind
 
-    def users_noticed_nothing_but_the_answers(self) -> None:
-        act = self.act
-        assert act.book.failures == []
-        known = {act.first_champion, act.run.model_version if act.run else ""}
-        assert {version for _, version in act.book.calls} <= known
+    @property
+    def unknown_versions(self) -> set[str]:
+        """Versions that answered and were neither there before nor made by the run."""
+        run = self.act.run
+        known = {self.act.first_champion, run.model_version if run else ""}
+        return {version for _, version in self.act.book.calls} - known
 
-    def counts_add_up_from_stage_to_stage(self) -> None:
-        assert [(one.words, one.left, one.right) for one in self.audited.wrong] == []
+    @property
+    def wrong_counts(self) -> list[tuple[str, int, int]]:
+        return [(one.words, one.left, one.right) for one in self.audited.wrong]
 
 
 async def play(clients: Clients, stage: Stage) -> Played:
